@@ -1,0 +1,38 @@
+-- Run by the owner after each migration; repeating it changes nothing.
+-- Roles belong to the whole cluster, so another database may have made them,
+-- or be making them now. Where the owner may not create roles, an administrator
+-- does, and `rapport migrate` then grants what they need.
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['rapport_server', 'rapport_reader'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN NULL;
+            WHEN insufficient_privilege THEN
+                RAISE NOTICE 'role % is missing and may not be created here', wanted;
+        END;
+    END LOOP;
+
+    -- A PUBLIC privilege would let every role of the cluster append.
+    REVOKE ALL ON FUNCTION append_events, create_events_month FROM PUBLIC;
+
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server') THEN
+        GRANT USAGE ON SCHEMA public TO rapport_server;
+        GRANT SELECT ON events, log_head, settings, goose_db_version TO rapport_server;
+        GRANT EXECUTE ON FUNCTION append_events, create_events_month TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE ON followers TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts TO rapport_server;
+        GRANT USAGE ON SCHEMA analytics TO rapport_server;
+        GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
+    END IF;
+
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_reader') THEN
+        GRANT USAGE ON SCHEMA analytics TO rapport_reader;
+        GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_reader;
+    END IF;
+END $$;

@@ -1,0 +1,33 @@
+-- Events and messages of one session_id, in the order of rapport.Compare.
+-- An empty agent_id is any agent. A page begins behind the (after_…) event.
+
+-- name: EventListOfSession :many
+SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw
+FROM events e
+WHERE e.session_id = @session_id AND (@agent_id::text = '' OR e.agent_id = @agent_id)
+  AND e.occurred_at BETWEEN @since AND @until
+  AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
+      > (@after_occurred_at::timestamptz, @after_rank::integer, @after_fingerprint::bytea)
+ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
+LIMIT @max_rows;
+
+-- name: MessageListOfSession :many
+SELECT e.position, e.agent_id, e.session_id, s.started_at AS session_started_at, e.occurred_at, e.role, e.message,
+       e.message_type, e.language, e.user_id, e.fingerprint
+FROM events e
+LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
+     AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
+WHERE e.session_id = @session_id AND (@agent_id::text = '' OR e.agent_id = @agent_id)
+  AND e.event_type = 'chat.push'
+  AND e.occurred_at BETWEEN @since AND @until
+  AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
+      > (@after_occurred_at::timestamptz, @after_rank::integer, @after_fingerprint::bytea)
+ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
+LIMIT @max_rows;
+
+-- name: EventExistsOfSession :one
+SELECT EXISTS (
+    SELECT FROM events WHERE session_id = @session_id AND (@agent_id::text = '' OR agent_id = @agent_id)
+);

@@ -1,0 +1,46 @@
+-- The event log: appending and following.
+
+-- name: EventAppendMany :one
+SELECT positions::bigint[] AS positions, duplicates::boolean[] AS duplicates
+FROM append_events(
+    @occurred_at::timestamptz[], @received_at::timestamptz[], @participants::integer[], @undated::boolean[],
+    @event_type::text[], @agent_id::text[], @session_id::text[], @user_id::text[], @role::text[], @message::text[],
+    @message_type::text[], @language::text[], @room_name::text[], @error_code::text[], @error_severity::text[],
+    @error_category::text[], @end_reason::text[], @rating::double precision[], @fingerprint::bytea[],
+    @headers::text[], @payload::text[], @payload_raw::bytea[]);
+
+-- name: EventsMonthCreate :exec
+SELECT create_events_month(@month::date);
+
+-- name: EventsMonthList :many
+-- The first days of the months that have a partition.
+SELECT to_date(substring(c.relname FROM '^events_(\d{4}_\d{2})$'), 'YYYY_MM')::date AS month
+FROM pg_catalog.pg_inherits i
+JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'public.events'::regclass
+ORDER BY 1;
+
+-- name: LogHeadGet :one
+SELECT position, received_at FROM log_head;
+
+-- name: EventListAfter :many
+-- What a projection folds, in the order of the log.
+SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
+       room_name, end_reason, rating, fingerprint
+FROM events
+WHERE position > @after AND position <= @up_to
+ORDER BY position
+LIMIT @max_events;
+
+-- name: EventListOfSpan :many
+-- One conversation's events of a span of time, as far as the log has been followed.
+SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
+       room_name, end_reason, rating, fingerprint
+FROM events
+WHERE session_id = @session_id AND agent_id = @agent_id
+  AND occurred_at BETWEEN @since AND @until
+  AND position <= @up_to
+  AND event_type NOT IN ('test', 'ping');
+
+-- name: EventReceivedAt :one
+SELECT received_at FROM events WHERE position = @position;

@@ -1,0 +1,52 @@
+package embedpg
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	database = "rapport"
+
+	roleSuper  = "postgres"
+	roleOwner  = "rapport_owner"
+	roleServer = "rapport_server"
+	roleReader = "rapport_reader"
+)
+
+// provision creates what is missing of the roles and the database. What the
+// roles may do is up to the migrations. A password is set each time, so that the
+// file it is kept in is right.
+func provision(ctx context.Context, conn *pgx.Conn, readerPassword string) error {
+	for _, role := range []string{roleOwner, roleServer, roleReader} {
+		err := unless(ctx, conn, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role,
+			"CREATE ROLE "+role+" LOGIN")
+		if err != nil {
+			return fmt.Errorf("creating the role %s: %w", role, err)
+		}
+	}
+	if readerPassword != "" {
+		if _, err := conn.Exec(ctx, "ALTER ROLE "+roleReader+" PASSWORD "+quote(readerPassword)); err != nil {
+			return fmt.Errorf("setting the password of %s: %w", roleReader, err)
+		}
+	}
+	err := unless(ctx, conn, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", database,
+		"CREATE DATABASE "+database+" OWNER "+roleOwner+" ENCODING 'UTF8'")
+	if err != nil {
+		return fmt.Errorf("creating the database %s: %w", database, err)
+	}
+	return nil
+}
+
+// unless creates what does not exist. Nobody else does meanwhile: the lock on the
+// data directory is ours.
+func unless(ctx context.Context, conn *pgx.Conn, exists, name, create string) error {
+	var found bool
+	if err := conn.QueryRow(ctx, exists, name).Scan(&found); err != nil || found {
+		return err
+	}
+	_, err := conn.Exec(ctx, create)
+	return err
+}

@@ -1,0 +1,345 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/goleak"
+
+	"rapport"
+	"rapport/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeLog is a log in memory that can be told to fail.
+type fakeLog struct {
+	mu          sync.Mutex
+	positions   map[rapport.Fingerprint]int64
+	batches     []int // sizes of those that were tried
+	quarantined []string
+	pruned      int
+
+	before func(batch int) error           // an error here keeps nothing; may be nil
+	after  func(batch int) error           // an error here comes although all was kept; may be nil
+	bad    func(event *rapport.Event) bool // rows that the database refuses; may be nil
+}
+
+func (l *fakeLog) Append(_ context.Context, events []*rapport.Event) ([]store.Appended, error) {
+	l.mu.Lock()
+	l.batches = append(l.batches, len(events))
+	batch := len(l.batches)
+	l.mu.Unlock()
+	if l.before != nil {
+		if err := l.before(batch); err != nil {
+			return nil, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range events {
+		if l.bad != nil && l.bad(e) {
+			return nil, &pgconn.PgError{Code: "22P02", Message: "invalid input"}
+		}
+	}
+	if l.positions == nil {
+		l.positions = make(map[rapport.Fingerprint]int64)
+	}
+	appended := make([]store.Appended, len(events))
+	for i, e := range events {
+		position, known := l.positions[e.Fingerprint]
+		if !known {
+			position = int64(len(l.positions) + 1)
+			l.positions[e.Fingerprint] = position
+		}
+		appended[i] = store.Appended{Position: position, Duplicate: known}
+	}
+	if l.after != nil {
+		if err := l.after(batch); err != nil {
+			return nil, err
+		}
+	}
+	return appended, nil
+}
+
+func (l *fakeLog) Quarantine(_ context.Context, body []byte, _ string, _ map[string]string, _ time.Time) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quarantined = append(l.quarantined, string(body))
+	return int64(len(l.quarantined)), nil
+}
+
+func (l *fakeLog) QuarantinePrune(context.Context, store.QuarantineBounds, time.Time) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pruned++
+	return 0, nil
+}
+
+// start runs an ingest until the returned function is called.
+func start(t *testing.T, log Log, opts Options) (*Ingest, func()) {
+	t.Helper()
+	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	in := New(log, opts)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := in.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	return in, sync.OnceFunc(func() { cancel(); <-done })
+}
+
+func event(text string) *rapport.Event {
+	return &rapport.Event{
+		Fingerprint: sha256.Sum256([]byte(text)), SessionID: "s", Text: text, Payload: []byte(text),
+		OccurredAt: time.Unix(1790607253, 0), ReceivedAt: time.Unix(1790607254, 0),
+	}
+}
+
+var errGone = errors.New("connection reset")
+
+func TestABatchGathersWhileOneIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		log := &fakeLog{before: func(batch int) error {
+			if batch == 1 {
+				<-release
+			}
+			return nil
+		}}
+		in, stop := start(t, log, Options{})
+		defer stop()
+		var wg sync.WaitGroup
+		post := func(text string) {
+			wg.Go(func() {
+				if _, err := in.Append(t.Context(), event(text)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		post("first")
+		synctest.Wait() // it is in flight, alone
+		for i := range 100 {
+			post(fmt.Sprint(i))
+		}
+		synctest.Wait()
+		close(release)
+		wg.Wait()
+		if len(log.batches) != 2 || log.batches[0] != 1 || log.batches[1] != 100 {
+			t.Errorf("got batches of %v, want 1 and 100", log.batches)
+		}
+	})
+}
+
+func TestEveryWayOfFailingEndsInOneEvent(t *testing.T) {
+	t.Parallel()
+	fail := func(batch int) error {
+		if batch <= 2 {
+			return errGone
+		}
+		return nil
+	}
+	for name, log := range map[string]*fakeLog{
+		"not kept":                          {before: fail},
+		"kept, although the answer said no": {after: fail},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, stop := start(t, log, Options{})
+			defer stop()
+			got, err := in.Append(t.Context(), event("a"))
+			if err != nil || got.Position != 1 {
+				t.Fatalf("got %+v, %v; want position 1", got, err)
+			}
+			stop()
+			if len(log.positions) != 1 {
+				t.Errorf("the log has %d events, want 1", len(log.positions))
+			}
+		})
+	}
+}
+
+func TestADatabaseThatIsAwayForTooLongIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &fakeLog{before: func(int) error { return errGone }}
+		in, stop := start(t, log, Options{Deadline: 8 * time.Second})
+		defer stop()
+		began := time.Now()
+		_, err := in.Append(t.Context(), event("a"))
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		if waited := time.Since(began); waited > 10*time.Second {
+			t.Errorf("the sender waited for %v, and gives up after 10 s", waited)
+		}
+	})
+}
+
+func TestABadRowHarmsNoOther(t *testing.T) {
+	t.Parallel()
+	log := &fakeLog{bad: func(e *rapport.Event) bool { return e.Text == "bad" }}
+	release := make(chan struct{})
+	log.before = func(batch int) error {
+		if batch == 1 {
+			<-release
+		}
+		return nil
+	}
+	in, stop := start(t, log, Options{})
+	defer stop()
+	errs := make(chan error, 100)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		text := fmt.Sprint(i)
+		if i == 37 {
+			text = "bad"
+		}
+		wg.Go(func() {
+			_, err := in.Append(context.Background(), event(text))
+			var refused *RefusedError
+			if errors.As(err, &refused) != (text == "bad") {
+				errs <- fmt.Errorf("%q: %v", text, err)
+			}
+		})
+	}
+	close(release)
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+	if len(log.positions) != 99 {
+		t.Errorf("the log has %d events, want 99", len(log.positions))
+	}
+	if len(log.quarantined) != 1 || log.quarantined[0] != "bad" {
+		t.Errorf("the quarantine has %v, want the bad one", log.quarantined)
+	}
+}
+
+func TestTwinsInOneBatch(t *testing.T) {
+	t.Parallel()
+	at := func(e *rapport.Event, undated bool, after time.Duration) *rapport.Event {
+		e.Undated, e.OccurredAt = undated, e.OccurredAt.Add(after)
+		return e
+	}
+	for name, c := range map[string]struct {
+		events []*rapport.Event
+		want   int
+	}{
+		"equal events are one":                     {[]*rapport.Event{event("a"), event("a"), event("b"), event("a")}, 2},
+		"equal content at another time is two":     {[]*rapport.Event{event("a"), at(event("a"), false, time.Second)}, 2},
+		"undated ones within 10 minutes are one":   {[]*rapport.Event{at(event("a"), true, 0), at(event("a"), true, 10*time.Minute)}, 1},
+		"undated ones later than that are two":     {[]*rapport.Event{at(event("a"), true, 0), at(event("a"), true, 10*time.Minute+1000)}, 2},
+		"undated ones may come in the wrong order": {[]*rapport.Event{at(event("a"), true, 9*time.Minute), at(event("a"), true, 0)}, 1},
+		"a dated one is no twin of an undated one": {[]*rapport.Event{at(event("a"), true, 0), event("a")}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			distinct, places := distinctEvents(c.events)
+			if len(distinct) != c.want {
+				t.Errorf("got %d distinct events, want %d", len(distinct), c.want)
+			}
+			for i, p := range places {
+				if distinct[p.index].Fingerprint != c.events[i].Fingerprint {
+					t.Errorf("event %d has the place of another", i)
+				}
+			}
+		})
+	}
+}
+
+func TestTooMuchIsOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		log := &fakeLog{before: func(int) error { <-release; return nil }}
+		in, stop := start(t, log, Options{MaxWaitingBytes: 10_000})
+		defer stop()
+		var wg sync.WaitGroup
+		overloaded := 0
+		for i := range 100 {
+			_, _, err := in.join(event(fmt.Sprint(i)))
+			if errors.Is(err, ErrOverloaded) {
+				overloaded++
+			}
+		}
+		if overloaded == 0 || overloaded == 100 {
+			t.Errorf("%d of 100 were refused", overloaded)
+		}
+		close(release)
+		wg.Wait()
+		synctest.Wait()
+		if _, err := in.Append(t.Context(), event("later")); err != nil {
+			t.Errorf("after the load: %v", err)
+		}
+	})
+}
+
+func TestNobodyWaitsForEver(t *testing.T) {
+	t.Run("a client that goes away", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			in, stop := start(t, &fakeLog{before: func(int) error { <-release; return nil }}, Options{})
+			defer stop()
+			defer close(release)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := in.Append(ctx, event("a")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+	t.Run("a shutdown commits what was accepted, and refuses what comes later", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			log := &fakeLog{before: func(int) error { <-release; return nil }}
+			in, stop := start(t, log, Options{MaxBatchEvents: 10})
+			var wg sync.WaitGroup
+			for i := range 100 {
+				wg.Go(func() {
+					if _, err := in.Append(context.Background(), event(fmt.Sprint(i))); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+			go stop()
+			synctest.Wait()
+			close(release)
+			wg.Wait()
+			stop()
+			if _, err := in.Append(t.Context(), event("late")); !errors.Is(err, ErrClosed) {
+				t.Errorf("after the end: got %v, want ErrClosed", err)
+			}
+			if len(log.positions) != 100 {
+				t.Errorf("the log has %d events, want 100", len(log.positions))
+			}
+		})
+	})
+}
+
+func TestAFloodOfBadBodiesIsPruned(t *testing.T) {
+	t.Parallel()
+	log := &fakeLog{}
+	in, stop := start(t, log, Options{Quarantine: store.QuarantineBounds{MaxAge: time.Hour, MaxBytes: 1600}})
+	defer stop()
+	for range 21 {
+		if err := in.Quarantine(t.Context(), make([]byte, 10), "no", nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log.pruned == 0 {
+		t.Error("nothing was pruned")
+	}
+}

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Maintenance does what has to be done from time to time: partitions are made
+// ahead, the quarantine is kept within its bounds, and the newest receipt of
+// other servers becomes known.
+type Maintenance struct {
+	DB         *DB
+	Quarantine QuarantineBounds
+	Every      time.Duration // a minute if zero
+	Logger     *slog.Logger
+}
+
+// Run maintains until the context ends, and then returns nil. What fails is
+// logged, and tried again the next time.
+func (m *Maintenance) Run(ctx context.Context) error {
+	every := m.Every
+	if every == 0 {
+		every = time.Minute
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		if err := m.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			m.Logger.Warn("maintenance failed, trying again later", "error", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (m *Maintenance) once(ctx context.Context, now time.Time) error {
+	if _, err := m.DB.Head(ctx); err != nil {
+		return err
+	}
+	if err := m.DB.EnsureMonth(ctx, now); err != nil {
+		return err
+	}
+	_, err := m.DB.QuarantinePrune(ctx, m.Quarantine, now)
+	return err
+}

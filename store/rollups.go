@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"rapport"
+	"rapport/store/internal/dbsqlc"
+)
+
+// Conversation is what the windows of a session are cut from: all events of one
+// agent_id and session_id.
+type Conversation struct {
+	AgentID   string
+	SessionID string
+}
+
+// SessionKey identifies a session.
+type SessionKey struct {
+	Conversation
+	StartedAt time.Time
+}
+
+// KeyOf is the key of a session.
+func KeyOf(s *rapport.Session) SessionKey {
+	return SessionKey{Conversation{s.AgentID, s.SessionID}, s.StartedAt}
+}
+
+// Span is the time from a session's first event to its last.
+type Span struct {
+	StartedAt   time.Time
+	LastEventAt time.Time
+}
+
+// LastSessions are the last sessions of those of the conversations that have any.
+func (tx *Tx) LastSessions(ctx context.Context, of []Conversation) (map[Conversation]rapport.Session, error) {
+	var p dbsqlc.SessionLastOfManyParams
+	for _, c := range of {
+		p.AgentIds = append(p.AgentIds, c.AgentID)
+		p.SessionIds = append(p.SessionIds, c.SessionID)
+	}
+	rows, err := tx.q.SessionLastOfMany(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	last := make(map[Conversation]rapport.Session, len(rows))
+	for _, row := range rows {
+		s := sessionOf(dbsqlc.Session(row))
+		last[Conversation{s.AgentID, s.SessionID}] = s
+	}
+	return last, nil
+}
+
+// SaidTexts finds those of the texts that the user of a session has said already.
+func (tx *Tx) SaidTexts(ctx context.Context, of map[SessionKey][]rapport.TextHash) (map[SessionKey][]rapport.TextHash, error) {
+	var p dbsqlc.SessionTextListParams
+	for key, hashes := range of {
+		for _, h := range hashes {
+			p.AgentIds = append(p.AgentIds, key.AgentID)
+			p.SessionIds = append(p.SessionIds, key.SessionID)
+			p.StartedAts = append(p.StartedAts, key.StartedAt)
+			p.TextHashes = append(p.TextHashes, h[:])
+		}
+	}
+	if len(p.AgentIds) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.q.SessionTextList(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	said := make(map[SessionKey][]rapport.TextHash)
+	for _, row := range rows {
+		key := SessionKey{Conversation{row.AgentID, row.SessionID}, row.StartedAt}
+		said[key] = append(said[key], rapport.TextHash(row.TextHash))
+	}
+	return said, nil
+}
+
+// SessionSpans are the spans of a conversation's sessions, in order, from the
+// last one that starts before since to the first one that starts after until,
+// both included.
+func (tx *Tx) SessionSpans(ctx context.Context, of Conversation, since, until time.Time) ([]Span, error) {
+	rows, err := tx.q.SessionSpanList(ctx, dbsqlc.SessionSpanListParams{
+		SessionID: of.SessionID, AgentID: of.AgentID, Since: since, Until: until,
+	})
+	if err != nil {
+		return nil, err
+	}
+	spans := make([]Span, len(rows))
+	for i, row := range rows {
+		spans[i] = Span(row)
+	}
+	return spans, nil
+}
+
+// EventsOfSpan are the events of a conversation within a span, ends included,
+// as far as this step follows the log; in no particular order.
+func (tx *Tx) EventsOfSpan(ctx context.Context, of Conversation, span Span) ([]*rapport.Event, error) {
+	rows, err := tx.q.EventListOfSpan(ctx, dbsqlc.EventListOfSpanParams{
+		SessionID: of.SessionID, AgentID: of.AgentID, Since: span.StartedAt, Until: span.LastEventAt, UpTo: tx.upTo,
+	})
+	if err != nil {
+		return nil, err
+	}
+	events := make([]*rapport.Event, len(rows))
+	for i, row := range rows {
+		events[i] = foldedEvent(row)
+	}
+	return events, nil
+}
+
+// Change is what a step does to the rollups.
+type Change struct {
+	Replaced []SessionKey // sessions that go, or come again among Written
+	Refolded []SessionKey // those of them whose texts go as well
+	Written  []*rapport.Window
+}
+
+// Write makes the change.
+func (tx *Tx) Write(ctx context.Context, change Change, idleTimeout time.Duration) error {
+	if len(change.Replaced) > 0 {
+		agents, sessions, starts := keyColumns(change.Replaced)
+		if err := tx.q.SessionDeleteMany(ctx, dbsqlc.SessionDeleteManyParams{
+			AgentIds: agents, SessionIds: sessions, StartedAts: starts,
+		}); err != nil {
+			return err
+		}
+	}
+	if len(change.Refolded) > 0 {
+		agents, sessions, starts := keyColumns(change.Refolded)
+		if err := tx.q.SessionTextDeleteMany(ctx, dbsqlc.SessionTextDeleteManyParams{
+			AgentIds: agents, SessionIds: sessions, StartedAts: starts,
+		}); err != nil {
+			return err
+		}
+	}
+	return tx.insert(ctx, change.Written, idleTimeout)
+}
+
+func (tx *Tx) insert(ctx context.Context, windows []*rapport.Window, idleTimeout time.Duration) error {
+	var sessions []dbsqlc.SessionInsertManyParams
+	var texts []dbsqlc.SessionTextInsertManyParams
+	for _, w := range windows {
+		sessions = append(sessions, dbsqlc.SessionInsertManyParams(sessionRow(&w.Session, idleTimeout)))
+		for _, h := range w.Added() {
+			texts = append(texts, dbsqlc.SessionTextInsertManyParams{
+				AgentID: w.AgentID, SessionID: w.SessionID, StartedAt: w.StartedAt, TextHash: h[:],
+			})
+		}
+	}
+	if len(sessions) > 0 {
+		if _, err := tx.q.SessionInsertMany(ctx, sessions); err != nil {
+			return err
+		}
+	}
+	if len(texts) > 0 {
+		if _, err := tx.q.SessionTextInsertMany(ctx, texts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func keyColumns(keys []SessionKey) (agents, sessions []string, starts []time.Time) {
+	for _, key := range keys {
+		agents = append(agents, key.AgentID)
+		sessions = append(sessions, key.SessionID)
+		starts = append(starts, key.StartedAt)
+	}
+	return agents, sessions, starts
+}
