@@ -1,0 +1,135 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"rapport"
+	"rapport/store"
+)
+
+// Sessions is the projection of the log into session rollups. There are two
+// ways from events to sessions, and both use the same fold: events that come
+// strictly after everything of their conversation carry its last session on;
+// for others the sessions that they can touch are read again from the log and
+// folded anew. A late event touches its own session and one neighbour on each
+// side, no more: whether there is a cut depends on two neighbouring events only.
+type Sessions struct {
+	fold *rapport.Fold
+}
+
+// ErrSettings says that the rollups were made with formulas of another version.
+var ErrSettings = errors.New("the rollups are of another version of the formulas")
+
+// NewSessions makes the projection with the settings of the database. Rollups
+// of another score version than this binary's are ErrSettings: they could not
+// be compared with what it would write.
+func NewSessions(settings rapport.Settings) (*Sessions, error) {
+	if settings.ScoreVersion != rapport.ScoreVersion {
+		return nil, fmt.Errorf("%w: the database has %d, this rapport has %d; run a rapport of the database's version",
+			ErrSettings, settings.ScoreVersion, rapport.ScoreVersion)
+	}
+	return &Sessions{fold: rapport.NewFold(settings)}, nil
+}
+
+// Name is that of the checkpoint.
+func (p *Sessions) Name() string { return store.SessionsFollower }
+
+// Apply folds the events into the sessions.
+func (p *Sessions) Apply(ctx context.Context, tx *store.Tx, events []*rapport.Event) error {
+	groups := groupByConversation(events)
+	if len(groups) == 0 {
+		return nil
+	}
+	last, err := tx.LastSessions(ctx, slices.Collect(maps.Keys(groups)))
+	if err != nil {
+		return fmt.Errorf("reading the last sessions: %w", err)
+	}
+	var change store.Change
+	carried := make(map[store.Conversation]rapport.Session)
+	for conversation, group := range groups {
+		session, known := last[conversation]
+		switch {
+		case !known:
+			change.Written = append(change.Written, p.fold.Windows(group)...)
+		case comesAfter(group, session.LastEventAt):
+			carried[conversation] = session
+		default:
+			if err := p.foldAnew(ctx, tx, conversation, group, &change); err != nil {
+				return fmt.Errorf("folding %q of agent %q anew: %w", conversation.SessionID, conversation.AgentID, err)
+			}
+		}
+	}
+	if err := p.carryOn(ctx, tx, carried, groups, &change); err != nil {
+		return fmt.Errorf("carrying sessions on: %w", err)
+	}
+	if err := tx.Write(ctx, change, p.fold.Settings().IdleTimeout); err != nil {
+		return fmt.Errorf("writing the sessions: %w", err)
+	}
+	return nil
+}
+
+func groupByConversation(events []*rapport.Event) map[store.Conversation][]*rapport.Event {
+	groups := make(map[store.Conversation][]*rapport.Event)
+	for _, e := range events {
+		if e.InSession() {
+			c := store.Conversation{AgentID: e.AgentID, SessionID: e.SessionID}
+			groups[c] = append(groups[c], e)
+		}
+	}
+	return groups
+}
+
+func comesAfter(events []*rapport.Event, t time.Time) bool {
+	return !slices.ContainsFunc(events, func(e *rapport.Event) bool { return !e.OccurredAt.After(t) })
+}
+
+// carryOn folds groups onto the last sessions of their conversations.
+func (p *Sessions) carryOn(ctx context.Context, tx *store.Tx, carried map[store.Conversation]rapport.Session, groups map[store.Conversation][]*rapport.Event, change *store.Change) error {
+	asked := make(map[store.SessionKey][]rapport.TextHash, len(carried))
+	for conversation, session := range carried {
+		asked[store.KeyOf(&session)] = p.fold.TextHashes(groups[conversation])
+	}
+	said, err := tx.SaidTexts(ctx, asked)
+	if err != nil {
+		return err
+	}
+	for conversation, session := range carried {
+		key := store.KeyOf(&session)
+		windows := p.fold.Continue(rapport.Resume(session, said[key]), groups[conversation])
+		if windows[0].EventCount == session.EventCount {
+			windows = windows[1:] // all went into new sessions: the last one stays as it is
+		} else {
+			change.Replaced = append(change.Replaced, key)
+		}
+		change.Written = append(change.Written, windows...)
+	}
+	return nil
+}
+
+// foldAnew reads the sessions that the events can touch again from the log.
+func (p *Sessions) foldAnew(ctx context.Context, tx *store.Tx, conversation store.Conversation, events []*rapport.Event, change *store.Change) error {
+	slices.SortFunc(events, rapport.Compare)
+	first, last := events[0].OccurredAt, events[len(events)-1].OccurredAt
+	spans, err := tx.SessionSpans(ctx, conversation, first, last)
+	if err != nil {
+		return err
+	}
+	for _, touched := range touchedSpans(spans, events) {
+		again, err := tx.EventsOfSpan(ctx, conversation, touched.span)
+		if err != nil {
+			return err
+		}
+		for _, s := range touched.sessions {
+			key := store.SessionKey{Conversation: conversation, StartedAt: s.StartedAt}
+			change.Replaced = append(change.Replaced, key)
+			change.Refolded = append(change.Refolded, key)
+		}
+		change.Written = append(change.Written, p.fold.Windows(again)...)
+	}
+	return nil
+}
