@@ -35,11 +35,12 @@ type Follower struct {
 
 // The pace of a follower.
 const (
-	maxEvents   = 2000                   // of one step
-	minInterval = 20 * time.Millisecond  // between steps, so that under load they have something to do
-	busyPause   = 250 * time.Millisecond // while another process follows
-	busyLimit   = 5 * time.Second        // without progress, after which the other may be frozen
-	maxPause    = 5 * time.Second        // between tries that fail
+	maxEvents = 2000                   // of one step
+	minRest   = 20 * time.Millisecond  // after a step that came to the head, so that the next has something to do
+	maxRest   = 200 * time.Millisecond // see rest
+	busyPause = 250 * time.Millisecond // while another process follows
+	busyLimit = 5 * time.Second        // without progress, after which the other may be frozen
+	maxPause  = 5 * time.Second        // without anything to do, and between tries that fail
 )
 
 // NewFollower makes the follower of a projection.
@@ -59,24 +60,30 @@ func (f *Follower) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			failures++
 			f.logger.Error("following the log failed, trying again", "follower", f.projection.Name(), "error", err)
-			pause(ctx, nil, min(minInterval<<min(failures, 10), maxPause))
+			pause(ctx, nil, min(minRest<<min(failures, 10), maxPause))
+			failures++
 			continue
 		case step.Busy:
 			f.checkPeer(ctx, &peer)
 			pause(ctx, nil, busyPause)
 		case step.Position == step.Head:
+			pause(ctx, nil, rest(time.Since(start)))
 			pause(ctx, moved, maxPause)
 		}
 		if !step.Busy {
 			peer.since = time.Now()
 		}
 		failures = 0
-		pause(ctx, nil, minInterval-time.Since(start))
 	}
 	return nil
 }
+
+// rest is for how long a follower that is at the head lets events gather: as
+// long as its last step took. A step writes each of its sessions once, however
+// many events they got, so under load fewer, larger steps leave more of the
+// machine to the deliveries.
+func rest(took time.Duration) time.Duration { return min(max(took, minRest), maxRest) }
 
 // peer is what is known of the process that follows instead of this one.
 type peer struct {

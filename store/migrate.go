@@ -23,6 +23,9 @@ var ErrSchemaOld = errors.New("the database's schema is older than this rapport:
 // ErrSchemaNew says that the database has migrations that this binary doesn't know.
 var ErrSchemaNew = errors.New("the database's schema is newer than this rapport: run a newer rapport")
 
+// ErrNotOwner says that the role may not migrate.
+var ErrNotOwner = errors.New("this role may not change the database's schema: set RAPPORT_OWNER_DATABASE_URL to the role that owns it, and run `rapport migrate`")
+
 // Migrated tells what Migrate did.
 type Migrated struct {
 	Version int64 // of the schema now
@@ -31,8 +34,19 @@ type Migrated struct {
 
 // Migrate brings the schema of a database up to date, as its owner, and gives
 // the roles their rights. Several processes may call it at once: they wait for
-// each other. A schema newer than this binary is ErrSchemaNew.
+// each other. A schema newer than this binary is ErrSchemaNew, a role without
+// the rights ErrNotOwner.
 func Migrate(ctx context.Context, ownerURL string) (Migrated, error) {
+	migrated, err := migrate(ctx, ownerURL)
+	if sqlState(err) == insufficientPrivilege {
+		return migrated, fmt.Errorf("%w (%w)", ErrNotOwner, err)
+	}
+	return migrated, err
+}
+
+const insufficientPrivilege = "42501"
+
+func migrate(ctx context.Context, ownerURL string) (Migrated, error) {
 	db, err := openOwner(ctx, ownerURL)
 	if err != nil {
 		return Migrated{}, err

@@ -54,7 +54,6 @@ func (s *Server) settingList() [][2]string {
 		{"max_connections", "100"},
 		{"password_encryption", "scram-sha-256"},
 		{"timezone", "UTC"},
-		{"wal_compression", "on"},
 		{"checkpoint_timeout", "15min"},
 		{"random_page_cost", "1.1"}, // solid state disks
 		{"jit", "off"},              // costs more than it gains in queries of this size

@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"rapport/store"
+)
+
+// readyWithin is for how long the database may take before readiness fails.
+const readyWithin = time.Second
+
+// The words of the status fields.
+const (
+	healthOK          = "ok"
+	healthUnavailable = "unavailable"
+	healthDraining    = "draining"
+	healthUnreachable = "unreachable"
+	healthOld         = "old"
+	healthNew         = "new"
+	healthLate        = "late"
+	healthUnknown     = "unknown"
+)
+
+func (s *server) registerHealth() {
+	open := []map[string][]string{{}} // needs no token
+	read(s, huma.Operation{
+		OperationID: "get-health", Path: "/healthz", Tags: []string{"operating"}, Security: open,
+		Summary: "Is the process alive?",
+	}, s.health)
+	read(s, huma.Operation{
+		OperationID: "get-readiness", Path: "/readyz", Tags: []string{"operating"}, Security: open,
+		Summary:     "Can a delivery be kept?",
+		Description: "200 if it can, else 503 with the same body. For reads, strictly: the schema must be current and the rollups not late.",
+	}, s.readiness)
+}
+
+type health struct {
+	Status string `json:"status" enum:"ok"`
+}
+
+func (s *server) health(context.Context, *struct{}) (*answer[health], error) {
+	return &answer[health]{Body: health{Status: healthOK}}, nil
+}
+
+type readinessInput struct {
+	For string `query:"for" enum:"reads" doc:"reads: be strict about what reads need."`
+}
+
+// readiness is told without a token, so it says how things are and not why.
+type readiness struct {
+	Status     string         `json:"status" enum:"ok,unavailable,draining"`
+	Database   databaseHealth `json:"database"`
+	Migrations schemaHealth   `json:"migrations"`
+	Lag        lagHealth      `json:"lag"`
+}
+
+type databaseHealth struct {
+	Status string `json:"status" enum:"ok,unreachable"`
+}
+
+type schemaHealth struct {
+	Status string `json:"status" enum:"ok,old,new,unknown" doc:"The schema, compared with what this binary was made for."`
+}
+
+type lagHealth struct {
+	Status           string       `json:"status" enum:"ok,late,unknown" doc:"Of the rollups behind the log."`
+	LogHead          *int64       `json:"log_head" doc:"Position of the last event."`
+	FollowerPosition *int64       `json:"follower_position" doc:"The rollups contain everything up to here."`
+	LagEvents        *int64       `json:"lag_events"`
+	LagSeconds       *thousandths `json:"lag_seconds" nullable:"true" doc:"Since the oldest event that the rollups lack was received."`
+}
+
+type readinessOutput struct {
+	Status int
+	Body   readiness
+}
+
+func (s *server) readiness(ctx context.Context, in *readinessInput) (*readinessOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	body := s.look(ctx)
+	ready := body.Database.Status == healthOK
+	if in.For == "reads" {
+		ready = ready && body.Migrations.Status == healthOK && body.Lag.Status == healthOK
+	}
+	switch {
+	case s.Draining.Load():
+		body.Status = healthDraining
+	case !ready:
+		body.Status = healthUnavailable
+	default:
+		return &readinessOutput{http.StatusOK, body}, nil
+	}
+	return &readinessOutput{http.StatusServiceUnavailable, body}, nil
+}
+
+// look finds out how things are.
+func (s *server) look(ctx context.Context) readiness {
+	r := readiness{
+		Status:     healthOK,
+		Database:   databaseHealth{healthUnreachable},
+		Migrations: schemaHealth{healthUnknown},
+		Lag:        lagHealth{Status: healthUnknown},
+	}
+	if s.DB.Ping(ctx) != nil {
+		return r
+	}
+	r.Database.Status = healthOK
+	r.Migrations.Status = schemaStatus(s.DB.CheckSchema(ctx))
+	lag, err := s.DB.FollowerLag(ctx, store.SessionsFollower, s.now())
+	if err != nil {
+		return r
+	}
+	r.Lag = lagHealth{
+		Status: healthOK, LogHead: &lag.Head, FollowerPosition: &lag.Position, LagEvents: &lag.Events,
+		LagSeconds: new(thousandths(lag.Age.Milliseconds())),
+	}
+	if lag.Age >= s.LagAlarm {
+		r.Lag.Status = healthLate
+	}
+	return r
+}
+
+func schemaStatus(err error) string {
+	switch {
+	case err == nil:
+		return healthOK
+	case errors.Is(err, store.ErrSchemaOld):
+		return healthOld
+	case errors.Is(err, store.ErrSchemaNew):
+		return healthNew
+	}
+	return healthUnknown
+}

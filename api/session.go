@@ -1,0 +1,139 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"rapport"
+	"rapport/store"
+)
+
+// session is a session as it is read: the same names in JSON and in SQL.
+type session struct {
+	AgentID           string       `json:"agent_id" doc:"The agent; with session_id and started_at the identity."`
+	SessionID         string       `json:"session_id" doc:"The sender's session."`
+	StartedAt         timestamp    `json:"started_at" doc:"First occurred_at."`
+	LastActivityAt    timestamp    `json:"last_activity_at" doc:"Last occurred_at; a session.end is no activity."`
+	ClosesAt          timestamp    `json:"closes_at" doc:"When it closes, or closed: after the idle timeout, or at its first session.end if that is earlier."`
+	Status            string       `json:"status" enum:"open,closed" doc:"At the time of the first page."`
+	EndReason         *string      `json:"end_reason" doc:"Reason of the first session.end; idle for any other closed session; null while open."`
+	DurationS         thousandths  `json:"duration_s" doc:"Seconds from started_at to last_activity_at."`
+	ActiveS           thousandths  `json:"active_s" doc:"Seconds; sum of the gaps between events, each at most 60 s."`
+	EventCount        int64        `json:"event_count"`
+	JoinCount         int64        `json:"join_count" doc:"room.join events."`
+	MessageCount      int64        `json:"message_count" doc:"chat.push events, of any role."`
+	ErrorCount        int64        `json:"error_count" doc:"agent.error events."`
+	UserMessageCount  int64        `json:"user_message_count"`
+	AgentMessageCount int64        `json:"agent_message_count"`
+	UserCharCount     int64        `json:"user_char_count" doc:"Unicode code points of the user's texts."`
+	AgentCharCount    int64        `json:"agent_char_count" doc:"Unicode code points of the agent's texts."`
+	TurnCount         int64        `json:"turn_count" doc:"Runs of neighbouring user messages."`
+	AnsweredTurnCount int64        `json:"answered_turn_count" doc:"Turns that the agent answered."`
+	ResponseMsTotal   *int64       `json:"response_ms_total" doc:"Sum of the response times; null without an answered turn."`
+	ResponseMsMax     *int64       `json:"response_ms_max" doc:"The longest response time."`
+	FirstResponseMs   *int64       `json:"first_response_ms" doc:"The first response time."`
+	AvgResponseS      *thousandths `json:"avg_response_s" nullable:"true" doc:"Mean response time in seconds."`
+	QuickAnswerCount  int64        `json:"quick_answer_count" doc:"Turns answered within 3 s."`
+	RepeatCount       int64        `json:"repeat_count" doc:"User messages that say again what an earlier one said."`
+	FrictionCount     int64        `json:"friction_count" doc:"User messages with a frustration word or a sentiment of -0.5 or lower."`
+	Sentiment         *thousandths `json:"sentiment" nullable:"true" doc:"Mean VADER compound of the user messages, -1 to 1; null without any."`
+	PeakParticipants  int32        `json:"peak_participants" doc:"Greatest number told; 0 if never told."`
+	RoomName          string       `json:"room_name" doc:"First name told; empty if never told."`
+	UserID            string       `json:"user_id" doc:"First id told; empty if never told."`
+	Rating            *float64     `json:"rating" doc:"The last satisfaction told; null if never told."`
+	EngagementTier    string       `json:"engagement_tier" enum:"bounced,engaged,continued,deep"`
+	EngagementScore   tenths       `json:"engagement_score" doc:"0 to 100."`
+	QualityScore      *tenths      `json:"quality_score" nullable:"true" doc:"0 to 100; null without a user message."`
+	ScoreVersion      int          `json:"score_version" doc:"Version of the two scores."`
+	FirstPosition     int64        `json:"first_position" doc:"Least log position of its events."`
+	LastPosition      int64        `json:"last_position" doc:"Greatest log position of its events: its version."`
+}
+
+// sessionAt shows a stored session as it is at a time.
+func sessionAt(row *store.SessionRow, now time.Time) session {
+	s := session{
+		AgentID: row.AgentID, SessionID: row.SessionID, StartedAt: timestamp(row.StartedAt),
+		LastActivityAt: timestamp(row.LastActivityAt), ClosesAt: timestamp(row.ClosesAt), Status: "open",
+		DurationS: thousandths(row.DurationMs()), ActiveS: thousandths(row.ActiveMs()), EventCount: row.EventCount,
+		JoinCount: row.JoinCount, MessageCount: row.MessageCount, ErrorCount: row.ErrorCount,
+		UserMessageCount: row.UserMessageCount, AgentMessageCount: row.AgentMessageCount,
+		UserCharCount: row.UserCharCount, AgentCharCount: row.AgentCharCount, TurnCount: row.TurnCount,
+		AnsweredTurnCount: row.AnsweredTurnCount, QuickAnswerCount: row.QuickAnswerCount,
+		RepeatCount: row.RepeatCount, FrictionCount: row.FrictionCount, PeakParticipants: row.PeakParticipants,
+		RoomName: row.RoomName, UserID: row.UserID, Rating: row.Rating, EngagementTier: row.EngagementTier(),
+		EngagementScore: tenths(row.EngagementScore()), ScoreVersion: row.ScoreVersion,
+		FirstPosition: row.FirstPosition, LastPosition: row.LastPosition,
+	}
+	if !now.Before(row.ClosesAt) {
+		s.Status, s.EndReason = "closed", new(endReason(row))
+	}
+	if row.AnsweredTurnCount > 0 {
+		s.ResponseMsTotal, s.ResponseMsMax = &row.ResponseMsTotal, &row.ResponseMsMax
+		s.FirstResponseMs, s.AvgResponseS = &row.FirstResponseMs, new(thousandths(row.AvgResponseMs()))
+	}
+	if row.UserMessageCount > 0 {
+		s.Sentiment = new(thousandths(row.SentimentMean()))
+	}
+	if quality, ok := row.QualityScore(); ok {
+		s.QualityScore = new(tenths(quality))
+	}
+	return s
+}
+
+// endReason is that of a closed session.
+func endReason(row *store.SessionRow) string {
+	if row.EndedAt.IsZero() {
+		return rapport.EndReasonIdle
+	}
+	return row.EndReason
+}
+
+// timestamp is RFC 3339 in UTC with six decimals in JSON.
+type timestamp time.Time
+
+// MarshalJSON writes it.
+func (t timestamp) MarshalJSON() ([]byte, error) {
+	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000Z"`), nil
+}
+
+// Schema describes it to huma.
+func (timestamp) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-01-31T09:30:00.000000Z"}}
+}
+
+// thousandths and tenths are integers of which JSON shows the decimals, so that
+// no number passes through a float.
+type (
+	thousandths int64
+	tenths      int64
+)
+
+// MarshalJSON writes three decimals.
+func (n thousandths) MarshalJSON() ([]byte, error) { return decimal(int64(n), 3), nil }
+
+// Schema describes it to huma.
+func (thousandths) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeNumber} }
+
+// MarshalJSON writes one decimal.
+func (n tenths) MarshalJSON() ([]byte, error) { return decimal(int64(n), 1), nil }
+
+// Schema describes it to huma.
+func (tenths) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeNumber} }
+
+// decimal is n with its last places digits behind the point.
+func decimal(n int64, places int) []byte {
+	var text []byte
+	if n < 0 {
+		text, n = append(text, '-'), -n
+	}
+	digits := strconv.AppendInt(nil, n, 10)
+	for len(digits) <= places {
+		digits = append([]byte{'0'}, digits...)
+	}
+	point := len(digits) - places
+	text = append(text, digits[:point]...)
+	text = append(text, '.')
+	return append(text, digits[point:]...)
+}

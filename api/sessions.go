@@ -1,0 +1,152 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"rapport"
+	"rapport/store"
+)
+
+func (s *server) registerSessions() {
+	read(s, huma.Operation{
+		OperationID: "list-sessions", Path: "/sessions", Tags: []string{"sessions"},
+		Summary:     "List sessions",
+		Description: "Ties sort by agent_id, session_id and started_at; nulls come last in both directions. All pages of a list tell status as it was at the time of the first.",
+	}, s.listSessions)
+	read(s, huma.Operation{
+		OperationID: "get-session", Path: "/sessions/{session_id}", Tags: []string{"sessions"},
+		Summary:     "Get the sessions of a session_id",
+		Description: "One session_id has several sessions if its conversation paused for longer than the idle timeout. In the order of started_at.",
+	}, s.sessionsOfID)
+}
+
+type sessionsInput struct {
+	ReadParams
+	PageParams
+	From           timeParam `query:"from" doc:"Sessions that started then or later; RFC 3339."`
+	To             timeParam `query:"to" doc:"Sessions that started before; RFC 3339."`
+	AgentID        string    `query:"agent_id"`
+	SessionID      string    `query:"session_id"`
+	Status         string    `query:"status" enum:"open,closed"`
+	EngagementTier string    `query:"engagement_tier" enum:"bounced,engaged,continued,deep"`
+	MinMessages    int64     `query:"min_messages" minimum:"0" doc:"Sessions with as many messages or more."`
+	Sort           string    `query:"sort" default:"-started_at" enum:"started_at,-started_at,last_activity_at,-last_activity_at,message_count,-message_count,engagement_score,-engagement_score,quality_score,-quality_score,duration_s,-duration_s" doc:"- is descending."`
+}
+
+// query is what the input asks of the store, but for Now and After, and the hash
+// of it.
+func (in *sessionsInput) query() (store.SessionQuery, string, error) {
+	if in.From.set && in.To.set && !in.From.at.Before(in.To.at) {
+		return store.SessionQuery{}, "", badParameter("from", "must be before to")
+	}
+	column, descending := strings.CutPrefix(in.Sort, "-")
+	query := store.SessionQuery{
+		From: in.From.bound(), To: in.To.bound(), AgentID: rapport.CleanText(in.AgentID),
+		SessionID: rapport.CleanText(in.SessionID), Status: in.Status, EngagementTier: in.EngagementTier,
+		MinMessages: in.MinMessages, Sort: store.SessionSort(column), Descending: descending,
+	}
+	hash, err := listHash("sessions", query)
+	query.Limit = in.Limit
+	return query, hash, err
+}
+
+// sessionPlace is store.SessionPlace in a cursor.
+type sessionPlace struct {
+	Value     *int64 `json:"v"`
+	AgentID   string `json:"a"`
+	SessionID string `json:"s"`
+	StartedAt int64  `json:"t"` // µs since 1970
+}
+
+func (p sessionPlace) isValid() bool {
+	return isMicros(p.StartedAt) && isClean(p.AgentID) && isClean(p.SessionID)
+}
+
+func (p sessionPlace) ofStore() *store.SessionPlace {
+	return &store.SessionPlace{Value: p.Value, Key: store.SessionKey{
+		Conversation: store.Conversation{AgentID: p.AgentID, SessionID: p.SessionID},
+		StartedAt:    fromMicros(p.StartedAt),
+	}}
+}
+
+func sessionPlaceOf(p *store.SessionPlace) sessionPlace {
+	return sessionPlace{p.Value, p.Key.AgentID, p.Key.SessionID, p.Key.StartedAt.UnixMicro()}
+}
+
+// fits reports whether a place can be one of a list that is sorted so: only a
+// quality_score may be null, and times have to be times.
+func (p sessionPlace) fits(sort store.SessionSort) bool {
+	switch sort {
+	case store.SortQualityScore:
+		return true
+	case store.SortStartedAt, store.SortLastActivityAt:
+		return p.Value != nil && isMicros(*p.Value)
+	}
+	return p.Value != nil
+}
+
+func (s *server) listSessions(ctx context.Context, in *sessionsInput) (*answer[page[session]], error) {
+	query, hash, err := in.query()
+	if err != nil {
+		return nil, err
+	}
+	if in.Cursor != "" {
+		from, err := decodeCursor[sessionPlace](in.Cursor, hash)
+		if err != nil {
+			return nil, err
+		}
+		if !from.Place.fits(query.Sort) {
+			return nil, badParameter("cursor", "malformed: send a next_cursor as it came")
+		}
+		query.Now, query.After = fromMicros(from.Now), from.Place.ofStore()
+	}
+	if err := s.wait(ctx, in.ReadParams); err != nil {
+		return nil, err
+	}
+	if query.After == nil {
+		query.Now = s.now()
+	}
+	rows, behind, err := s.DB.Sessions(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	next := ""
+	if behind != nil {
+		next = cursor[sessionPlace]{cursorVersion, hash, query.Now.UnixMicro(), sessionPlaceOf(behind)}.encode()
+	}
+	return newPage(rows, showAt(query.Now), next), nil
+}
+
+func showAt(now time.Time) func(*store.SessionRow) session {
+	return func(row *store.SessionRow) session { return sessionAt(row, now) }
+}
+
+type sessionInput struct {
+	ReadParams
+	SessionID string `path:"session_id" doc:"Percent-encoded."`
+	AgentID   string `query:"agent_id" doc:"Sessions of this agent alone."`
+}
+
+type sessionList struct {
+	Data []session `json:"data" nullable:"false"`
+}
+
+func (s *server) sessionsOfID(ctx context.Context, in *sessionInput) (*answer[sessionList], error) {
+	if err := s.wait(ctx, in.ReadParams); err != nil {
+		return nil, err
+	}
+	rows, err := s.DB.SessionsOfID(ctx, rapport.CleanText(in.SessionID), rapport.CleanText(in.AgentID))
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, newProblem(http.StatusNotFound, "there is no such session")
+	}
+	windows := newPage(rows, showAt(s.now()), "").Body.Data
+	return &answer[sessionList]{Body: sessionList{Data: windows}}, nil
+}

@@ -1,0 +1,229 @@
+package api
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rapport"
+	"rapport/internal/reference"
+	"rapport/store/storetest"
+)
+
+func TestSessionsAreWhatAnIndependentComputationSays(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	events := randomEvents(rand.New(rand.NewPCG(1, 2)), 400)
+	l.appendAll(t, events)
+	now := noon.Add(80 * time.Minute) // some are open
+	l.now.Store(&now)
+
+	var all []rapport.Event
+	for _, e := range events {
+		all = append(all, *e)
+	}
+	text, err := json.Marshal(reference.Sessions(all, rapport.DefaultSettings(), now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []row
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []int{1, 7, 1000} {
+		got := list(t, l, "/sessions", limit)
+		if len(got) != len(want) || len(want) < 30 {
+			t.Fatalf("%d sessions, want %d", len(got), len(want))
+		}
+		for i := range want {
+			if !reflect.DeepEqual(got[i], want[i]) {
+				t.Fatalf("session %d of pages of %d:\n%v\nwant\n%v", i, limit, got[i], want[i])
+			}
+		}
+	}
+}
+
+// compareRows is the order that a list promises.
+func compareRows(a, b row, column string, descending bool) int {
+	if c := compareValues(a[column], b[column], descending); c != 0 {
+		return c
+	}
+	for _, name := range []string{"agent_id", "session_id", "started_at"} {
+		if c := strings.Compare(a[name].(string), b[name].(string)); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func compareValues(a, b any, descending bool) int {
+	sign := 1
+	if descending {
+		sign = -1
+	}
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	if a, ok := a.(string); ok {
+		return sign * strings.Compare(a, b.(string))
+	}
+	switch x, y := a.(float64), b.(float64); {
+	case x < y:
+		return -sign
+	case x > y:
+		return sign
+	}
+	return 0
+}
+
+func TestEverySortPagesThroughEverySessionOnce(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	l.appendAll(t, randomEvents(rand.New(rand.NewPCG(3, 4)), 300))
+	all := list(t, l, "/sessions", 1000)
+	for _, column := range []string{"started_at", "last_activity_at", "message_count", "engagement_score", "quality_score", "duration_s"} {
+		for _, descending := range []bool{false, true} {
+			sort := column
+			if descending {
+				sort = "-" + column
+			}
+			want := slices.SortedFunc(slices.Values(all), func(a, b row) int { return compareRows(a, b, column, descending) })
+			for _, limit := range []int{3, 50} {
+				if got := list(t, l, "/sessions?sort="+sort, limit); !reflect.DeepEqual(got, want) {
+					t.Errorf("sort=%s in pages of %d: another order, or other sessions", sort, limit)
+				}
+			}
+		}
+	}
+}
+
+func TestFiltersOfSessions(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	l.appendAll(t, randomEvents(rand.New(rand.NewPCG(5, 6)), 300))
+	now := noon.Add(80 * time.Minute)
+	l.now.Store(&now)
+	all := list(t, l, "/sessions", 1000)
+	middle := all[len(all)/2]["started_at"].(string)
+	offset, err := time.Parse(time.RFC3339, middle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := url.QueryEscape(offset.In(time.FixedZone("", 5400)).Format(time.RFC3339Nano))
+	for query, keep := range map[string]func(row) bool{
+		"from=" + middle:                         func(r row) bool { return r["started_at"].(string) >= middle },
+		"to=" + middle:                           func(r row) bool { return r["started_at"].(string) < middle },
+		"from=" + elsewhere:                      func(r row) bool { return r["started_at"].(string) >= middle },
+		"to=0001-01-01T00:00:00Z":                func(row) bool { return false },
+		"agent_id=agent1":                        func(r row) bool { return r["agent_id"] == "agent1" },
+		"agent_id=agent":                         func(row) bool { return false },
+		"session_id=session2&agent_id=agent2":    func(r row) bool { return r["session_id"] == "session2" && r["agent_id"] == "agent2" },
+		"status=open":                            func(r row) bool { return r["status"] == "open" },
+		"status=closed":                          func(r row) bool { return r["status"] == "closed" },
+		"engagement_tier=bounced":                func(r row) bool { return r["engagement_tier"] == "bounced" },
+		"engagement_tier=engaged&min_messages=2": func(r row) bool { return r["engagement_tier"] == "engaged" && r["message_count"].(float64) >= 2 },
+		"min_messages=3":                         func(r row) bool { return r["message_count"].(float64) >= 3 },
+	} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			var want []row
+			for _, r := range all {
+				if keep(r) {
+					want = append(want, r)
+				}
+			}
+			if got := list(t, l, "/sessions?"+query, 4); !reflect.DeepEqual(got, want) {
+				t.Errorf("%d sessions, want %d", len(got), len(want))
+			}
+		})
+	}
+}
+
+func TestACursorKeepsTheNowOfItsFirstPage(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	l.deliver(t, said("a", "s1", "user", "hi", 0), said("a", "s2", "user", "hi", 1))
+	first := decodeJSON(t, get(l, "/sessions?limit=1&status=open"))
+	later := noon.Add(time.Hour) // both are closed by now
+	l.now.Store(&later)
+	second := decodeJSON(t, get(l, "/sessions?limit=1&status=open&cursor="+first["next_cursor"].(string)))
+	if data := second["data"].([]any); len(data) != 1 || data[0].(row)["status"] != "open" {
+		t.Errorf("the second page: %v", second)
+	}
+	if got := list(t, l, "/sessions?status=open", 5); len(got) != 0 {
+		t.Errorf("a new list has %v", got)
+	}
+}
+
+func TestAnEmptyList(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	for _, path := range []string{"/sessions", "/quarantine"} {
+		w := get(l, path)
+		if got := strings.TrimSpace(w.Body.String()); got != `{"data":[],"next_cursor":null,"has_more":false}` {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	for _, path := range []string{"/sessions/x", "/sessions/x/messages", "/sessions/x/events"} {
+		wantProblem(t, get(l, path), http.StatusNotFound)
+	}
+}
+
+func TestIdsOfAnyCharacters(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	ids := []string{"a/b", "a%b", "100%25", "a b", "a+b", "ünï/cödé", "日本", "..", "?x=1&y#z", "messages", `"quoted"\`, "\uFFFD"}
+	for i, id := range ids {
+		l.deliver(t, said(id, id, "user", "hi", float64(i)))
+	}
+	for _, id := range ids {
+		path := "/sessions/" + url.PathEscape(id)
+		wantColumn(t, decodeRows(t, l, path), "session_id", id)
+		wantColumn(t, decodeRows(t, l, path+"?agent_id="+url.QueryEscape(id)), "agent_id", id)
+		wantColumn(t, list(t, l, path+"/messages", 5), "session_id", id)
+		wantColumn(t, list(t, l, path+"/events", 5), "session_id", id)
+		wantColumn(t, list(t, l, "/sessions?session_id="+url.QueryEscape(id)+"&agent_id="+url.QueryEscape(id), 5), "session_id", id)
+	}
+	t.Run("what Postgres cannot hold finds what stands for it", func(t *testing.T) {
+		for _, path := range []string{"/sessions/%00", "/sessions/%FF", "/sessions?session_id=%00", "/sessions/%00/messages?agent_id=%FF"} {
+			wantColumn(t, decodeRows(t, l, path), "session_id", "\uFFFD")
+		}
+	})
+	if got := list(t, l, "/sessions?sort=started_at", 1); len(got) != len(ids) {
+		t.Errorf("%d sessions in pages of one, want %d", len(got), len(ids))
+	}
+}
+
+func TestTheWindowsOfASession(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	l.deliver(t,
+		said("a", "s", "user", "later", 7200), said("a", "s", "user", "first", 0), said("a", "s", "agent", "answer", 5),
+		said("b", "s", "user", "elsewhere", 3600), said("a", "other", "user", "no", 0))
+	wantColumn(t, decodeRows(t, l, "/sessions/s"), "agent_id", "a", "b", "a")
+	wantColumn(t, decodeRows(t, l, "/sessions/s?agent_id=a"), "message_count", "2", "1")
+	wantProblem(t, get(l, "/sessions/s?agent_id=c"), http.StatusNotFound)
+	wantProblem(t, get(l, "/sessions/S"), http.StatusNotFound)
+}
+
+func TestTheJSONOfSessionsIsTheViewsColumns(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	columns := storetest.Query(t, l.db, "rapport_reader", pgx.RowTo[string], "SELECT attname::text FROM pg_attribute WHERE attrelid = 'analytics.sessions'::regclass AND attnum > 0 ORDER BY attnum")
+	if !slices.Equal(columns, sessionFields) {
+		t.Errorf("columns %q, want %q", columns, sessionFields)
+	}
+}

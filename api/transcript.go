@@ -1,0 +1,217 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"rapport"
+	"rapport/store"
+)
+
+func (s *server) registerTranscripts() {
+	read(s, huma.Operation{
+		OperationID: "list-messages", Path: "/sessions/{session_id}/messages", Tags: []string{"sessions"},
+		Summary: "List the messages of a session_id",
+	}, s.listMessages)
+	read(s, huma.Operation{
+		OperationID: "list-events", Path: "/sessions/{session_id}/events", Tags: []string{"sessions"},
+		Summary: "List the events of a session_id",
+	}, s.listEvents)
+}
+
+// message is a chat.push, as in analytics.messages.
+type message struct {
+	Position    int64      `json:"position" doc:"Place in the log."`
+	AgentID     string     `json:"agent_id"`
+	SessionID   string     `json:"session_id"`
+	StartedAt   *timestamp `json:"started_at" nullable:"true" doc:"started_at of its session; null until it is folded."`
+	OccurredAt  timestamp  `json:"occurred_at"`
+	Role        string     `json:"role"`
+	Text        string     `json:"text"`
+	CharCount   int        `json:"char_count" doc:"Unicode code points of the text."`
+	MessageType string     `json:"message_type"`
+	Language    string     `json:"language"`
+	UserID      string     `json:"user_id"`
+}
+
+func messageOf(m *store.Message) message {
+	return message{
+		Position: m.Position, AgentID: m.AgentID, SessionID: m.SessionID, StartedAt: (*timestamp)(m.SessionStartedAt),
+		OccurredAt: timestamp(m.OccurredAt), Role: m.Role, Text: m.Text, CharCount: utf8.RuneCountInString(m.Text),
+		MessageType: m.MessageType, Language: m.Language, UserID: m.UserID,
+	}
+}
+
+// event is a row of the log, as in analytics.events.
+type event struct {
+	Position      int64           `json:"position" doc:"Place in the log."`
+	OccurredAt    timestamp       `json:"occurred_at"`
+	ReceivedAt    timestamp       `json:"received_at"`
+	Undated       bool            `json:"undated" doc:"The delivery carried no time of its own."`
+	EventType     string          `json:"event_type"`
+	AgentID       string          `json:"agent_id"`
+	SessionID     string          `json:"session_id"`
+	UserID        string          `json:"user_id"`
+	Role          string          `json:"role"`
+	Message       string          `json:"message"`
+	MessageType   string          `json:"message_type"`
+	Language      string          `json:"language"`
+	Participants  *int32          `json:"participants"`
+	RoomName      string          `json:"room_name"`
+	ErrorCode     string          `json:"error_code"`
+	ErrorSeverity string          `json:"error_severity"`
+	ErrorCategory string          `json:"error_category"`
+	EndReason     string          `json:"end_reason"`
+	Rating        *float64        `json:"rating"`
+	Fingerprint   string          `json:"fingerprint" doc:"In hexadecimal."`
+	Payload       json.RawMessage `json:"payload" doc:"The body as it came; null where it is not valid UTF-8."`
+	PayloadRaw    []byte          `json:"payload_raw" nullable:"true" doc:"The body as it came, in base64, where it is not valid UTF-8."`
+}
+
+func eventOf(e *store.StoredEvent) event {
+	return event{
+		Position: e.Position, OccurredAt: timestamp(e.OccurredAt), ReceivedAt: timestamp(e.ReceivedAt),
+		Undated: e.Undated, EventType: e.Type, AgentID: e.AgentID, SessionID: e.SessionID, UserID: e.UserID,
+		Role: e.Role, Message: e.Text, MessageType: e.MessageType, Language: e.Language,
+		Participants: e.Participants, RoomName: e.RoomName, ErrorCode: e.ErrorCode, ErrorSeverity: e.ErrorSeverity,
+		ErrorCategory: e.ErrorCategory, EndReason: e.EndReason, Rating: e.Rating,
+		Fingerprint: hex.EncodeToString(e.Fingerprint[:]), Payload: e.Payload, PayloadRaw: e.PayloadRaw,
+	}
+}
+
+type transcriptInput struct {
+	ReadParams
+	PageParams
+	SessionID string    `path:"session_id" doc:"Percent-encoded."`
+	AgentID   string    `query:"agent_id" doc:"Of this agent alone."`
+	StartedAt timeParam `query:"started_at" doc:"Of the session that started then alone."`
+}
+
+// eventPlace is store.EventPlace in a cursor.
+type eventPlace struct {
+	OccurredAt  int64  `json:"t"` // µs since 1970
+	Rank        int32  `json:"r"`
+	Fingerprint []byte `json:"f"`
+}
+
+func (p eventPlace) isValid() bool {
+	return isMicros(p.OccurredAt) && len(p.Fingerprint) == len(rapport.Fingerprint{})
+}
+
+func (p eventPlace) ofStore() *store.EventPlace {
+	return &store.EventPlace{
+		OccurredAt: fromMicros(p.OccurredAt), Rank: p.Rank, Fingerprint: rapport.Fingerprint(p.Fingerprint),
+	}
+}
+
+// transcript is what a page of messages or events asks for.
+type transcript struct {
+	query store.TranscriptQuery
+	hash  string // of the list that it is a page of
+}
+
+// askedTranscript reads what a page asks for, and waits for the position that it
+// asks for.
+func (s *server) askedTranscript(ctx context.Context, kind string, in *transcriptInput) (*transcript, error) {
+	t := &transcript{query: store.TranscriptQuery{
+		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID), Limit: in.Limit,
+	}}
+	var err error
+	if t.hash, err = listHash(kind, t.query.SessionID, t.query.AgentID, in.StartedAt.bound()); err != nil {
+		return nil, err
+	}
+	if in.Cursor != "" {
+		from, err := decodeCursor[eventPlace](in.Cursor, t.hash)
+		if err != nil {
+			return nil, err
+		}
+		t.query.After = from.Place.ofStore()
+	}
+	if err := s.wait(ctx, in.ReadParams); err != nil {
+		return nil, err
+	}
+	if in.StartedAt.set {
+		return t, s.selectWindow(ctx, &t.query, in.StartedAt)
+	}
+	return t, nil
+}
+
+// selectWindow narrows a query to the session that started at a time.
+func (s *server) selectWindow(ctx context.Context, query *store.TranscriptQuery, startedAt timeParam) error {
+	rows, err := s.DB.SessionsOfID(ctx, query.SessionID, query.AgentID)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, row := range rows {
+		if row.StartedAt.Equal(startedAt.at) {
+			found++
+			query.AgentID = row.AgentID
+			query.Span = store.Span{StartedAt: row.StartedAt, LastEventAt: row.LastEventAt}
+		}
+	}
+	switch found {
+	case 0:
+		return newProblem(http.StatusNotFound, "no such session started then")
+	case 1:
+		return nil
+	}
+	return badParameter("agent_id", "needed: sessions of several agents started then")
+}
+
+// next is the cursor of the page that begins behind a place; empty if there is none.
+func (t *transcript) next(behind *store.EventPlace) string {
+	if behind == nil {
+		return ""
+	}
+	place := eventPlace{behind.OccurredAt.UnixMicro(), behind.Rank, behind.Fingerprint[:]}
+	return cursor[eventPlace]{Version: cursorVersion, List: t.hash, Place: place}.encode()
+}
+
+// exists is a 404 for a session_id that the log doesn't know. Rows tell already
+// that it does.
+func (s *server) exists(ctx context.Context, query *store.TranscriptQuery, rows int) error {
+	if rows > 0 || query.After != nil {
+		return nil
+	}
+	has, err := s.DB.HasEvents(ctx, query.SessionID, query.AgentID)
+	if err == nil && !has {
+		return newProblem(http.StatusNotFound, "there are no events of such a session")
+	}
+	return err
+}
+
+func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer[page[message]], error) {
+	t, err := s.askedTranscript(ctx, "messages", in)
+	if err != nil {
+		return nil, err
+	}
+	rows, behind, err := s.DB.Messages(ctx, t.query)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.exists(ctx, &t.query, len(rows)); err != nil {
+		return nil, err
+	}
+	return newPage(rows, messageOf, t.next(behind)), nil
+}
+
+func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[page[event]], error) {
+	t, err := s.askedTranscript(ctx, "events", in)
+	if err != nil {
+		return nil, err
+	}
+	rows, behind, err := s.DB.Events(ctx, t.query)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.exists(ctx, &t.query, len(rows)); err != nil {
+		return nil, err
+	}
+	return newPage(rows, eventOf, t.next(behind)), nil
+}

@@ -1,0 +1,197 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"rapport"
+	"rapport/api/webhook"
+	"rapport/store"
+	"rapport/store/ingest"
+)
+
+const webhookPath = "/webhook"
+
+// receive is POST /webhook, the hot path.
+func (s *server) receive(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	eventType, status := s.deliver(w, r)
+	s.Metrics.webhook(eventType, status, time.Since(start))
+}
+
+// deliver answers one delivery, and tells its labels in the metrics. It answers
+// 200 only for what is durably kept.
+func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, status string) {
+	now := s.now()
+	if err := s.Verifier.VerifyHeaders(r.Header, now); err != nil {
+		s.refuseProof(w, err)
+		return typeUnknown, statusError
+	}
+	body, failed := readBody(w, r, s.MaxBodyBytes)
+	if failed != nil {
+		failed.write(w)
+		return typeUnknown, statusError
+	}
+	if err := s.Verifier.Verify(r.Header, body, now); err != nil {
+		s.refuseProof(w, err)
+		return typeUnknown, statusError
+	}
+	event, err := webhook.Decode(body, now, s.DB.NewestReceipt())
+	event.Headers = keptHeaders(r.Header)
+	if err != nil {
+		return typeUnknown, s.quarantine(w, r, body, err.Error(), event.Headers, now)
+	}
+	return event.Type, s.append(w, r, &event)
+}
+
+// refuseProof keeps nothing of a delivery that is not authentic.
+func (s *server) refuseProof(w http.ResponseWriter, err error) {
+	s.Metrics.unauthorized.WithLabelValues("webhook").Inc()
+	unauthorized(err.Error()).write(w)
+}
+
+// quarantine keeps what is authentic but no event. It is kept though the sender
+// may have left: most send once.
+func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte, reason string, headers map[string]string, now time.Time) string {
+	err := s.Ingest.Quarantine(context.WithoutCancel(r.Context()), body, reason, headers, now)
+	if err != nil {
+		notKept(err).write(w)
+		return statusError
+	}
+	newProblem(http.StatusUnprocessableEntity, reason).write(w)
+	return statusQuarantined
+}
+
+// append answers for an event, once it is in the log.
+func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.Event) string {
+	appended, err := s.Ingest.Append(r.Context(), event)
+	if _, refused := errors.AsType[*ingest.RefusedError](err); refused {
+		newProblem(http.StatusUnprocessableEntity, "the database refused the event; the quarantine has it, with the reason").write(w)
+		return statusQuarantined
+	}
+	if err != nil {
+		notKept(err).write(w)
+		return statusError
+	}
+	writeKept(w, appended)
+	if appended.Duplicate {
+		return statusDuplicate
+	}
+	return statusSuccess
+}
+
+// notKept asks the sender to send again: the delivery was not kept, or nobody
+// knows. Where the sender has left, nobody reads the answer; but it may only have
+// closed its half of the connection, so 200 would be wrong.
+func notKept(err error) *problem {
+	for _, reason := range []error{ingest.ErrOverloaded, ingest.ErrUnavailable, ingest.ErrClosed} {
+		if errors.Is(err, reason) {
+			return tryAgain(reason.Error() + "; send it again")
+		}
+	}
+	return tryAgain("the answer was not waited for; send it again")
+}
+
+// jsonType is shared by all answers: setting it then allocates nothing.
+var jsonType = []string{"application/json"}
+
+// writeKept is written without reflection: it is the answer to every delivery.
+func writeKept(w http.ResponseWriter, appended store.Appended) {
+	body := append(make([]byte, 0, 80), `{"status":"success","position":`...)
+	body = strconv.AppendInt(body, appended.Position, 10)
+	if appended.Duplicate {
+		body = append(body, `,"duplicate":true`...)
+	}
+	body = append(body, "}\n"...)
+	w.Header()["Content-Type"] = jsonType
+	_, _ = w.Write(body) // it fails only if the sender is gone
+}
+
+// maxReserved is how much memory a declared length gets at once, in bytes:
+// declaring costs nothing.
+const maxReserved = 64 << 10
+
+// readBody reads at most limit bytes. Of a longer body the rest is not read, and
+// the connection is closed after the answer.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *problem) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	reserved := min(max(r.ContentLength, 0), maxReserved)
+	buf := bytes.NewBuffer(make([]byte, 0, reserved+bytes.MinRead))
+	_, err := buf.ReadFrom(http.MaxBytesReader(connection(w), r.Body, limit))
+	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+		// net/http would read on a bit before it closes, for the client's sake.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		return nil, tooLarge(limit)
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "the body could not be read to its end")
+	}
+	return buf.Bytes(), nil
+}
+
+func tooLarge(limit int64) *problem {
+	p := newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", limit))
+	p.headers = http.Header{"Connection": {"close"}}
+	return p
+}
+
+// connection is net/http's own writer, which is what http.MaxBytesReader has to
+// tell that the connection is not to be used again.
+func connection(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
+}
+
+// maxHeaderBytes bounds the value of a header that is kept.
+const maxHeaderBytes = 256
+
+// worthKeeping are the headers that may help to understand a delivery later, as
+// they are kept and as net/http has them. None is a proof.
+var worthKeeping = []struct{ name, key string }{
+	{"X-BitHuman-Event", "X-Bithuman-Event"},
+	{"X-BitHuman-Delivery", "X-Bithuman-Delivery"},
+	{"webhook-id", "Webhook-Id"},
+	{"Idempotency-Key", "Idempotency-Key"},
+	{"User-Agent", "User-Agent"},
+	{"Content-Type", "Content-Type"},
+}
+
+func keptHeaders(header http.Header) map[string]string {
+	var kept map[string]string
+	for _, h := range worthKeeping {
+		values := header[h.key]
+		if len(values) == 0 {
+			continue
+		}
+		if kept == nil {
+			kept = make(map[string]string, len(worthKeeping))
+		}
+		kept[h.name] = bounded(rapport.CleanText(values[0]))
+	}
+	return kept
+}
+
+// bounded cuts a text at the end of a character.
+func bounded(text string) string {
+	if len(text) <= maxHeaderBytes {
+		return text
+	}
+	end := maxHeaderBytes
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
