@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rapport/aggregator"
+	"rapport/api"
+	"rapport/api/webhook"
+	"rapport/store"
+	"rapport/store/embedpg"
+	"rapport/store/ingest"
+)
+
+const secret = "bench-secret"
+
+// system is a whole Rapport in this process, beside a bare handler.
+type system struct {
+	addr, bareAddr string
+	db             *store.DB
+	watch          *store.Watch
+	conn           *pgx.Conn // for bare INSERTs
+	stops          []func()
+
+	batches, events, committing atomic.Int64 // committing in ns
+}
+
+func (s *system) stop() {
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		s.stops[i]()
+	}
+}
+
+func start(ctx context.Context) (_ *system, err error) {
+	s := &system{}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	dir, err := os.MkdirTemp("", "rapport-bench-")
+	if err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, func() { _ = os.RemoveAll(dir) })
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	pg, err := embedpg.Start(ctx, embedpg.Config{DataDir: dir, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, func() { _ = pg.Stop(context.Background()) })
+	if err := s.open(ctx, pg); err != nil {
+		return nil, err
+	}
+	handler, err := s.wire(ctx, pg.URL("rapport_server"), logger)
+	if err != nil {
+		return nil, err
+	}
+	if s.addr, err = s.listen(handler); err != nil {
+		return nil, err
+	}
+	s.bareAddr, err = s.listen(http.HandlerFunc(bare))
+	return s, err
+}
+
+func (s *system) open(ctx context.Context, pg *embedpg.Server) (err error) {
+	if _, err = store.Migrate(ctx, pg.URL("rapport_owner")); err != nil {
+		return err
+	}
+	if s.db, err = store.Open(ctx, pg.URL("rapport_server")); err != nil {
+		return err
+	}
+	s.stops = append(s.stops, s.db.Close)
+	if s.conn, err = pgx.Connect(ctx, pg.URL("rapport_owner")); err != nil {
+		return err
+	}
+	s.stops = append(s.stops, func() { _ = s.conn.Close(context.Background()) })
+	_, err = s.conn.Exec(ctx, "CREATE TABLE bench_bare (id bigint PRIMARY KEY, body text NOT NULL)")
+	return err
+}
+
+// wire starts the services as `rapport serve` does.
+func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (http.Handler, error) {
+	settings, err := s.db.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := aggregator.NewSessions(settings)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := webhook.NewVerifier([]string{secret}, nil)
+	if err != nil {
+		return nil, err
+	}
+	metrics := api.NewMetrics()
+	in := ingest.New(s.db, ingest.Options{Logger: logger, OnCommit: func(c ingest.Commit) {
+		metrics.OnCommit(c)
+		s.batches.Add(1)
+		s.events.Add(int64(c.Events))
+		s.committing.Add(int64(c.Took))
+	}})
+	s.watch = store.NewWatch(url)
+	services := []interface{ Run(context.Context) error }{
+		s.watch, in, aggregator.NewFollower(s.db, s.watch, sessions, logger),
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	for _, service := range services {
+		done := make(chan struct{})
+		go func() { defer close(done); _ = service.Run(ctx) }()
+		s.stops = append(s.stops, func() { <-done })
+	}
+	s.stops = append(s.stops, cancel)
+	return api.New(api.Config{DB: s.db, Watch: s.watch, Ingest: in, Verifier: verifier, Metrics: metrics, Logger: logger})
+}
+
+// bare is what every handler costs: the body is read, 200 is answered.
+func bare(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"status":"success","position":1}`)
+}
+
+func (s *system) listen(handler http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}()
+	s.stops = append(s.stops, func() { _ = server.Close() })
+	return listener.Addr().String(), nil
+}
+
+// insert is one bare INSERT, committed.
+func (s *system) insert(ctx context.Context, id int) error {
+	_, err := s.conn.Exec(ctx, "INSERT INTO bench_bare VALUES ($1, $2)", id, `{"status":"success"}`)
+	return err
+}
+
+// lag is how many events the rollups are behind.
+func (s *system) lag(ctx context.Context) (int64, error) {
+	lag, err := s.db.FollowerLag(ctx, store.SessionsFollower, time.Now())
+	return lag.Events, err
+}
+
+// caughtUp waits until the rollups have the whole log.
+func (s *system) caughtUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	head, err := s.db.Head(ctx)
+	if err != nil {
+		return err
+	}
+	return s.db.WaitForFollower(ctx, s.watch, store.SessionsFollower, head)
+}
