@@ -1,0 +1,74 @@
+# Rapport. `make help` lists what there is.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GOBUILD  := go build -buildvcs=false -trimpath -ldflags "-X main.release=$(VERSION)"
+# The race detector needs a C compiler; CI has one, a bare machine may not.
+RACE     := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race,)
+PACKAGES := ./...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/rapport
+	@mkdir -p bin
+	$(GOBUILD) -o bin/rapport ./cmd/rapport
+
+.PHONY: run
+run: build ## build, then run a private Postgres and the server on http://127.0.0.1:8080
+	@exec bin/rapport serve
+
+.PHONY: demo
+demo: build ## send believable conversations to the running server
+	@exec bin/rapport demo
+
+.PHONY: test
+test: postgres format vet build ## everything that must pass
+	@[ -n "$(RACE)" ] || echo "no C compiler: the tests run without the race detector (apt-get install gcc)"
+	go test $(RACE) -timeout 9m $(PACKAGES)
+
+.PHONY: format
+format: ## check that everything is formatted
+	@files=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	[ -z "$$files" ] || { echo "not formatted (gofmt -w): $$files"; exit 1; }
+
+.PHONY: vet
+vet: ## run go vet
+	go vet $(PACKAGES)
+
+.PHONY: lint
+lint: vet bin/tools/staticcheck ## run staticcheck
+	bin/tools/staticcheck $(PACKAGES)
+
+.PHONY: generate
+generate: bin/tools/sqlc ## generate store/internal/dbsqlc from migrations/ and queries/
+	bin/tools/sqlc generate
+
+.PHONY: check-generated
+check-generated: bin/tools/sqlc ## check that nothing generated is stale
+	bin/tools/sqlc diff
+
+.PHONY: bench
+bench: ## measure deliveries per second and their latency, as ratios
+	go run ./internal/bench
+
+.PHONY: fuzz
+fuzz: ## fuzz everything that parses, FUZZTIME (30s) each
+	@for pkg in $$(go list $(PACKAGES)); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; done; done
+
+.PHONY: postgres
+postgres: # says how to get Postgres's server programs where they are missing
+	@sh deploy/has-postgres.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+bin/tools/%: tools/go.mod tools/go.sum
+	@mkdir -p bin/tools
+	cd tools && go build -buildvcs=false -o ../bin/tools/$* $$(go list -f '{{range .Imports}}{{println .}}{{end}}' -tags tools . | grep '/$*$$')

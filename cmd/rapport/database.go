@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"rapport/store"
+	"rapport/store/embedpg"
+)
+
+// databaseFlags tell which database is meant.
+type databaseFlags struct {
+	DataDir          string `placeholder:"DIR" help:"Where the private Postgres lives, if no database is configured. Default: /var/lib/rapport for root, else ~/.local/share/rapport."`
+	DatabaseURL      string `name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
+	OwnerDatabaseURL string `name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
+}
+
+// AfterApply fills in the default that depends on who runs it.
+func (f *databaseFlags) AfterApply() error {
+	if f.DataDir == "" {
+		f.DataDir = embedpg.DefaultDataDir()
+	}
+	return nil
+}
+
+// database is a database to connect to, and the private Postgres behind it if
+// this process runs one.
+type database struct {
+	ServerURL string
+	OwnerURL  string
+	private   *embedpg.Server // nil if it is somebody else's
+}
+
+// open finds the database: the configured one, the private one that is running
+// already (if mayShare), or the private one, started.
+func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare bool, listen string) (*database, error) {
+	if f.DatabaseURL != "" {
+		return f.configured(), nil
+	}
+	if mayShare {
+		if urlOf, err := embedpg.Running(f.DataDir); err == nil {
+			return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}, nil
+		}
+	}
+	private, err := embedpg.Start(ctx, embedpg.Config{DataDir: f.DataDir, Listen: listen, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	return &database{
+		ServerURL: private.URL("rapport_server"), OwnerURL: private.URL("rapport_owner"), private: private,
+	}, nil
+}
+
+func (f *databaseFlags) configured() *database {
+	owner := f.OwnerDatabaseURL
+	if owner == "" {
+		owner = f.DatabaseURL
+	}
+	return &database{ServerURL: f.DatabaseURL, OwnerURL: owner}
+}
+
+// stopTimeout is for how long a private Postgres may take to stop.
+const stopTimeout = 5 * time.Second
+
+// close stops the private Postgres, if this process runs it.
+func (d *database) close() error {
+	if d.private == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return d.private.Stop(ctx)
+}
+
+// migrated opens the store, migrating first if the schema is old and that is wanted.
+func (d *database) migrated(ctx context.Context, migrate bool, logger *slog.Logger) (*store.DB, error) {
+	db, err := store.Open(ctx, d.ServerURL)
+	if err != nil {
+		return nil, err
+	}
+	err = db.CheckSchema(ctx)
+	if errors.Is(err, store.ErrSchemaOld) && migrate {
+		var migrated store.Migrated
+		if migrated, err = store.Migrate(ctx, d.OwnerURL); err == nil {
+			logger.Info("migrated the database", "version", migrated.Version, "applied", migrated.Applied)
+			err = db.CheckSchema(ctx)
+		}
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// withStore runs f on the database, beside a running server or without one.
+func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do func(*store.DB) error) (err error) {
+	database, err := f.open(ctx, logger, true, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.close()) }()
+	db, err := database.migrated(ctx, false, logger)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return do(db)
+}
+
+type dbCmd struct {
+	URL dbURLCmd `cmd:"" name:"url" help:"Print a URL that psql can use."`
+}
+
+type dbURLCmd struct {
+	databaseFlags
+	Role string `enum:"reader,server,owner" default:"reader" help:"Whose eyes to see it with: reader (the analytics views), server or owner."`
+}
+
+// Run prints the URL of the running or configured database.
+func (c *dbURLCmd) Run(io streams) error {
+	link, err := c.url()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(io.Out, link)
+	return err
+}
+
+func (c *dbURLCmd) url() (string, error) {
+	if c.DatabaseURL == "" {
+		urlOf, err := embedpg.Running(c.DataDir)
+		if err != nil {
+			return "", err
+		}
+		return urlOf("rapport_" + c.Role), nil
+	}
+	db := c.configured()
+	switch c.Role {
+	case "server":
+		return db.ServerURL, nil
+	case "owner":
+		return db.OwnerURL, nil
+	default:
+		return asReader(db.OwnerURL)
+	}
+}
+
+// asReader is the URL with the reader's role taken on at once: a configured
+// database has no login of that name.
+func asReader(link string) (string, error) {
+	u, err := url.Parse(link)
+	if err != nil || u.Scheme == "" {
+		return "", errors.New("the database URL can't be read (want postgres://user:password@host:port/database)")
+	}
+	query := u.Query()
+	options := strings.TrimSpace(query.Get("options") + " -c role=rapport_reader")
+	query.Set("options", options)
+	// psql takes a + for itself, not for a space.
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
+	return u.String(), nil
+}
+
+type migrateCmd struct {
+	databaseFlags
+	logFlags
+}
+
+// Run migrates.
+func (c *migrateCmd) Run(ctx context.Context, io streams) (err error) {
+	db, err := c.open(ctx, c.logger(io.Err), true, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	migrated, err := store.Migrate(ctx, db.OwnerURL)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(io.Out, "schema version %d, %d migrations applied\n", migrated.Version, migrated.Applied)
+	return err
+}

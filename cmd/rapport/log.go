@@ -1,0 +1,20 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+)
+
+// logFlags tell how the log is written.
+type logFlags struct {
+	LogLevel  slog.Level `default:"info" help:"The least that is logged: debug, info, warn or error."`
+	LogFormat string     `enum:"text,json" default:"text" help:"How it is written: text or json."`
+}
+
+func (f *logFlags) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: f.LogLevel}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

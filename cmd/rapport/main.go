@@ -1,0 +1,128 @@
+// Command rapport keeps what avatars report of their conversations, and answers
+// questions about it. See `rapport --help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	// A log that nobody reads any more (rapport serve | head) must not end the server.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "rapport:", oneLine(err))
+		os.Exit(1)
+	}
+}
+
+// streams are what a command reads and writes.
+type streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// cli is the whole command line. Every flag has an environment variable of the
+// same name: --data-dir is RAPPORT_DATA_DIR.
+type cli struct {
+	Serve      serveCmd   `cmd:"" help:"Accept webhooks, keep them, fold them into sessions, and answer questions."`
+	Demo       demoCmd    `cmd:"" help:"Send believable conversations to a running server."`
+	Migrate    migrateCmd `cmd:"" help:"Bring the database's schema up to date, as its owner."`
+	DB         dbCmd      `cmd:"" name:"db" help:"The database behind the server."`
+	Quarantine quarantine `cmd:"" help:"Deliveries that were authentic but are no event."`
+
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// run is the program: main without the process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) error {
+	var exit *exitError
+	parser, err := kong.New(&cli{},
+		kong.Name("rapport"),
+		kong.Description("Rapport is where the webhooks of talking avatars go: an event log in Postgres, and the sessions folded from it."),
+		kong.Vars{"version": version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(&exitError{code}) }),
+		kong.Resolvers(environment(getenv)),
+		kong.ValueFormatter(helpWithVariable),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(streams{In: stdin, Out: stdout, Err: stderr}),
+	)
+	if err != nil {
+		return err
+	}
+	err = parseAndRun(parser, args)
+	if errors.As(err, &exit) && exit.code == 0 {
+		return nil // --help and --version have said it all
+	}
+	return err
+}
+
+// exitError is what kong's own exits become, so that run always returns.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
+
+func parseAndRun(parser *kong.Kong, args []string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			exit, ok := r.(*exitError)
+			if !ok {
+				panic(r)
+			}
+			err = exit
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return fmt.Errorf("%w (see `rapport --help`)", err)
+	}
+	return command.Run()
+}
+
+// variable is the environment variable of a flag.
+func variable(flag string) string {
+	return "RAPPORT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// environment gives flags that are not on the command line their value. An
+// empty variable is as good as none.
+func environment(getenv func(string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if value := getenv(variable(flag.Name)); value != "" && flag.Name != "help" && flag.Name != "version" {
+			return value, nil
+		}
+		return nil, nil
+	})
+}
+
+func helpWithVariable(value *kong.Value) string {
+	if value.Flag == nil || value.Flag.Name == "help" || value.Flag.Name == "version" {
+		return value.Help
+	}
+	return fmt.Sprintf("%s ($%s)", strings.TrimSuffix(value.Help, "."), variable(value.Flag.Name))
+}
+
+// release is set by the build: see the Makefile.
+var release = "devel"
+
+func version() string { return "rapport " + release }
+
+// oneLine is what an operator reads at the end of a log.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

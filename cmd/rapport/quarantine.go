@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"rapport"
+	"rapport/api/webhook"
+	"rapport/store"
+)
+
+type quarantine struct {
+	List   quarantineListCmd   `cmd:"" help:"List them, the newest first."`
+	Replay quarantineReplayCmd `cmd:"" help:"Decode them again, and append to the log what is an event now."`
+}
+
+type quarantineListCmd struct {
+	databaseFlags
+	logFlags
+	Limit int  `default:"50" help:"How many at most."`
+	JSON  bool `name:"json" help:"One JSON object a line, with the bodies."`
+}
+
+// Run lists the quarantine.
+func (c *quarantineListCmd) Run(ctx context.Context, io streams) error {
+	if c.Limit < 1 {
+		return errors.New("--limit must be at least 1")
+	}
+	return c.withStore(ctx, c.logger(io.Err), func(db *store.DB) error {
+		entries, err := db.QuarantineList(ctx, 0, c.Limit)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return writeQuarantineJSON(io, entries)
+		}
+		table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
+		_, _ = fmt.Fprintln(table, "ID\tSEEN\tLAST SEEN\tBYTES\tREASON")
+		for _, e := range entries {
+			_, _ = fmt.Fprintf(table, "%d\t%d\t%s\t%d\t%s\n",
+				e.ID, e.SeenCount, e.LastSeenAt.Format(time.RFC3339), len(e.Body), e.Reason)
+		}
+		return table.Flush()
+	})
+}
+
+func writeQuarantineJSON(io streams, entries []store.Quarantined) error {
+	encoder := json.NewEncoder(io.Out)
+	for _, e := range entries {
+		line := map[string]any{
+			"id": e.ID, "reason": e.Reason, "seen_count": e.SeenCount, "first_seen_at": e.FirstSeenAt,
+			"last_seen_at": e.LastSeenAt, "headers": e.Headers, "body_base64": e.Body,
+		}
+		if err := encoder.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type quarantineReplayCmd struct {
+	databaseFlags
+	logFlags
+	IDs []int64 `arg:"" optional:"" name:"id" help:"Which; all of them if none is named."`
+}
+
+// Run replays.
+func (c *quarantineReplayCmd) Run(ctx context.Context, io streams) error {
+	return c.withStore(ctx, c.logger(io.Err), func(db *store.DB) error {
+		var replay replay
+		if err := c.replay(ctx, db, io, &replay); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(io.Out, "%d replayed, %d of them duplicates, %d still in the quarantine\n",
+			replay.appended, replay.duplicates, replay.refused)
+		return err
+	})
+}
+
+// replay counts what became of the entries.
+type replay struct{ appended, duplicates, refused int }
+
+func (c *quarantineReplayCmd) replay(ctx context.Context, db *store.DB, io streams, r *replay) error {
+	if len(c.IDs) > 0 {
+		entries, err := db.QuarantineGet(ctx, c.IDs)
+		if err != nil {
+			return err
+		}
+		if len(entries) < len(c.IDs) {
+			_, _ = fmt.Fprintf(io.Err, "%d of the ids are not in the quarantine\n", len(c.IDs)-len(entries))
+		}
+		return replayEntries(ctx, db, io, entries, r)
+	}
+	const page = 100
+	for before := int64(0); ; {
+		entries, err := db.QuarantineList(ctx, before, page)
+		if err != nil {
+			return err
+		}
+		if err := replayEntries(ctx, db, io, entries, r); err != nil {
+			return err
+		}
+		if len(entries) < page {
+			return nil
+		}
+		before = entries[len(entries)-1].ID
+	}
+}
+
+// replayEntries appends what decodes now, with the time at which it came. It
+// goes from the quarantine only after it is in the log; a crash between the two
+// makes a duplicate of the next replay.
+func replayEntries(ctx context.Context, db *store.DB, io streams, entries []store.Quarantined, r *replay) error {
+	for _, entry := range entries {
+		event, err := webhook.Decode(entry.Body, entry.FirstSeenAt, time.Now())
+		if err == nil {
+			event.Headers = entry.Headers
+			err = appendReplayed(ctx, db, entry.ID, &event, r)
+		}
+		var refusal *webhook.Refusal
+		if errors.As(err, &refusal) || store.IsDataError(err) {
+			r.refused++
+			_, _ = fmt.Fprintf(io.Out, "%d: %v\n", entry.ID, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendReplayed(ctx context.Context, db *store.DB, id int64, event *rapport.Event, r *replay) error {
+	appended, err := db.Append(ctx, []*rapport.Event{event})
+	if err != nil {
+		return err
+	}
+	r.appended++
+	if appended[0].Duplicate {
+		r.duplicates++
+	}
+	return db.QuarantineDelete(ctx, []int64{id})
+}

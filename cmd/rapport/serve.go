@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rapport/aggregator"
+	"rapport/api"
+	"rapport/api/webhook"
+	"rapport/store"
+	"rapport/store/ingest"
+)
+
+type serveCmd struct {
+	databaseFlags
+	logFlags
+	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen."`
+	WebhookSecret      string        `placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
+	WebhookToken       string        `placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
+	APIToken           string        `name:"api-token" placeholder:"TOKEN" help:"Token that reads carry in Authorization. Needed unless listening on loopback."`
+	MaxBodyBytes       int64         `default:"1048576" placeholder:"BYTES" help:"The largest webhook body that is accepted."`
+	QuarantineMaxAge   time.Duration `default:"720h" placeholder:"DURATION" help:"For how long the quarantine keeps a body that was last seen then."`
+	QuarantineMaxBytes int64         `default:"67108864" placeholder:"BYTES" help:"How much the quarantine keeps; the newest stay."`
+	LagAlarm           time.Duration `default:"1m" placeholder:"DURATION" help:"How far the rollups may be behind before /readyz?for=reads says 503."`
+	PostgresListen     string        `placeholder:"HOST:PORT" help:"Open the private Postgres to Grafana and the like, for the role rapport_reader with its password."`
+	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start."`
+}
+
+// shutdownTimeout is for how long requests may take to end at a shutdown.
+const shutdownTimeout = 4 * time.Second
+
+// Run serves until the context ends.
+func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
+	logger := c.logger(io.Err)
+	verifier, err := c.verifier()
+	if err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	// First of all, so that nothing is started in vain; who connects now waits.
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("can't listen on %s: %w", c.Listen, err)
+	}
+	defer func() { _ = listener.Close() }()
+
+	database, err := c.open(ctx, logger, false, c.PostgresListen)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.close()) }()
+	db, err := database.migrated(ctx, c.Migrate, logger)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	server, err := c.assemble(ctx, db, database, verifier, logger)
+	if err != nil {
+		return err
+	}
+	c.greet(ctx, listener, db, database, logger)
+	return server.run(ctx, listener)
+}
+
+// server is everything that runs, wired.
+type server struct {
+	http     *http.Server
+	draining *atomic.Bool
+	ingest   *ingest.Ingest
+	others   []service // that outlive the requests and the ingest
+	logger   *slog.Logger
+}
+
+// service runs until its context ends.
+type service interface{ Run(context.Context) error }
+
+func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *database, verifier *webhook.Verifier, logger *slog.Logger) (*server, error) {
+	settings, err := db.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := aggregator.NewSessions(settings)
+	if err != nil {
+		return nil, err
+	}
+	bounds := store.QuarantineBounds{MaxAge: c.QuarantineMaxAge, MaxBytes: c.QuarantineMaxBytes}
+	metrics := api.NewMetrics()
+	watch := store.NewWatch(database.ServerURL)
+	s := &server{draining: new(atomic.Bool), logger: logger}
+	s.ingest = ingest.New(db, ingest.Options{Quarantine: bounds, OnCommit: metrics.OnCommit, Logger: logger})
+	s.others = []service{
+		watch,
+		aggregator.NewFollower(db, watch, sessions, logger),
+		&store.Maintenance{DB: db, Quarantine: bounds, Logger: logger},
+	}
+	if database.private != nil {
+		s.others = append(s.others, database.private)
+	}
+	handler, err := api.New(api.Config{
+		DB: db, Watch: watch, Ingest: s.ingest, Verifier: verifier, APIToken: c.APIToken,
+		MaxBodyBytes: c.MaxBodyBytes, Now: time.Now, Logger: logger, Metrics: metrics, LagAlarm: c.LagAlarm,
+		Draining: s.draining, Version: version(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		WriteTimeout:      80 * time.Second, // a read may wait for a minute
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// run serves until the context ends or something fails. Then, in this order:
+// requests end, the ingest commits what it has accepted, the followers stop.
+func (s *server) run(ctx context.Context, listener net.Listener) error {
+	background := context.WithoutCancel(ctx)
+	services, stopServices := context.WithCancel(background)
+	defer stopServices()
+	ingesting, stopIngest := context.WithCancel(background)
+	defer stopIngest()
+
+	group, failed := errgroup.WithContext(services)
+	for _, service := range s.others {
+		group.Go(func() error { return service.Run(failed) })
+	}
+	ingested := make(chan error, 1)
+	go func() { ingested <- s.ingest.Run(ingesting) }()
+	group.Go(func() error {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving HTTP: %w", err)
+		}
+		return nil
+	})
+
+	select {
+	case <-ctx.Done():
+		s.logger.Info("shutting down")
+	case <-failed.Done():
+	}
+	s.draining.Store(true)
+	timeout, cancel := context.WithTimeout(background, shutdownTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(timeout); err != nil {
+		s.logger.Warn("requests did not end in time", "error", err)
+		_ = s.http.Close()
+	}
+	stopIngest()
+	err := <-ingested
+	stopServices()
+	return errors.Join(err, group.Wait())
+}
+
+func (c *serveCmd) verifier() (*webhook.Verifier, error) {
+	secrets, err := list("webhook-secret", c.WebhookSecret)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := list("webhook-token", c.WebhookToken)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.NewVerifier(secrets, tokens)
+}
+
+// list splits a comma-separated flag. One that is set but names nothing is an
+// error: it would leave the door open.
+func list(flag, value string) ([]string, error) {
+	if value == "" {
+		return nil, nil
+	}
+	var items []string
+	for item := range strings.SplitSeq(value, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	if len(items) == 0 {
+		return nil, fmt.Errorf("--%s (%s) is set, but holds nothing", flag, variable(flag))
+	}
+	return items, nil
+}
+
+// check refuses what would be unsafe or make no sense.
+func (c *serveCmd) check() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen must be HOST:PORT, such as 127.0.0.1:8080: %w", err)
+	}
+	var missing []string
+	if c.WebhookSecret == "" && c.WebhookToken == "" {
+		missing = append(missing, "RAPPORT_WEBHOOK_SECRET or RAPPORT_WEBHOOK_TOKEN (proof that a webhook is the sender's)")
+	}
+	if c.APIToken == "" {
+		missing = append(missing, "RAPPORT_API_TOKEN (for reading)")
+	}
+	if !isLoopback(host) && len(missing) > 0 {
+		return fmt.Errorf("listening on %s, which is not loopback, needs %s", c.Listen, strings.Join(missing, " and "))
+	}
+	if c.MaxBodyBytes < 1 {
+		return errors.New("--max-body-bytes must be at least 1")
+	}
+	if c.PostgresListen != "" && c.DatabaseURL != "" {
+		return errors.New("--postgres-listen is for the private Postgres; --database-url names another")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// greet says what runs where, and what is open.
+func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.DB, database *database, logger *slog.Logger) {
+	base := "http://" + listener.Addr().String()
+	logger.Info("rapport is ready", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
+	if c.WebhookSecret == "" && c.WebhookToken == "" {
+		logger.Warn("webhooks are taken without proof, since no RAPPORT_WEBHOOK_SECRET or RAPPORT_WEBHOOK_TOKEN is set")
+	}
+	if c.APIToken == "" {
+		logger.Warn("reads are answered to this machine alone, and to all of it, since no RAPPORT_API_TOKEN is set")
+	}
+	if triggers, err := db.GuardedByTriggersOnly(ctx); err == nil && triggers {
+		logger.Warn("the log is append-only by triggers alone, since the server's role owns it; see RAPPORT_OWNER_DATABASE_URL")
+	}
+	if database.private != nil && c.PostgresListen != "" {
+		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader")
+	}
+}
