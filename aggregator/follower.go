@@ -35,9 +35,9 @@ type Follower struct {
 
 // The pace of a follower.
 const (
-	maxEvents = 2000                   // of one step
+	maxEvents = 5000                   // of one step
 	minRest   = 20 * time.Millisecond  // after a step that came to the head, so that the next has something to do
-	maxRest   = 200 * time.Millisecond // see rest
+	maxRest   = 300 * time.Millisecond // see rest
 	busyPause = 250 * time.Millisecond // while another process follows
 	busyLimit = 5 * time.Second        // without progress, after which the other may be frozen
 	maxPause  = 5 * time.Second        // without anything to do, and between tries that fail
@@ -79,11 +79,11 @@ func (f *Follower) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest is for how long a follower that is at the head lets events gather: as
-// long as its last step took. A step writes each of its sessions once, however
+// rest is for how long a follower that is at the head lets events gather: twice
+// as long as its last step took. A step writes each of its sessions once, however
 // many events they got, so under load fewer, larger steps leave more of the
 // machine to the deliveries.
-func rest(took time.Duration) time.Duration { return min(max(took, minRest), maxRest) }
+func rest(took time.Duration) time.Duration { return min(max(2*took, minRest), maxRest) }
 
 // peer is what is known of the process that follows instead of this one.
 type peer struct {

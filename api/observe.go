@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,14 +34,20 @@ func (s *server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// requestID is the id that came, if it is a sane one, or else a new one.
+// requestID is the id that came, if it is a sane one, or else a new one: what
+// tells this process apart, and a number.
 func requestID(came string) string {
 	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 	if came == "" || len(came) > 64 || strings.Trim(came, allowed) != "" {
-		return rand.Text()
+		return processID + strconv.FormatUint(requests.Add(1), 36)
 	}
 	return came
 }
+
+var (
+	processID = rand.Text()[:10] + "-"
+	requests  atomic.Uint64
+)
 
 // recovered answers for a handler that panicked. An answer that has begun can
 // only be cut off.

@@ -43,10 +43,10 @@ func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, sta
 		return typeUnknown, statusError
 	}
 	event, err := webhook.Decode(body, now, s.DB.NewestReceipt())
-	event.Headers = keptHeaders(r.Header)
 	if err != nil {
-		return typeUnknown, s.quarantine(w, r, body, err.Error(), event.Headers, now)
+		return typeUnknown, s.quarantine(w, r, body, err.Error(), now)
 	}
+	event.Headers = keptHeaders(r.Header, eventHeaders)
 	return event.Type, s.append(w, r, &event)
 }
 
@@ -58,7 +58,8 @@ func (s *server) refuseProof(w http.ResponseWriter, err error) {
 
 // quarantine keeps what is authentic but no event. It is kept though the sender
 // may have left: most send once.
-func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte, reason string, headers map[string]string, now time.Time) string {
+func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte, reason string, now time.Time) string {
+	headers := keptHeaders(r.Header, quarantineHeaders)
 	err := s.Ingest.Quarantine(context.WithoutCancel(r.Context()), body, reason, headers, now)
 	if err != nil {
 		notKept(err).write(w)
@@ -158,18 +159,26 @@ func connection(w http.ResponseWriter) http.ResponseWriter {
 // maxHeaderBytes bounds the value of a header that is kept.
 const maxHeaderBytes = 256
 
-// worthKeeping are the headers that may help to understand a delivery later, as
-// they are kept and as net/http has them. None is a proof.
-var worthKeeping = []struct{ name, key string }{
+// A keptHeader is a header that may help to understand a delivery later, as it
+// is kept and as net/http has it. None is a proof.
+type keptHeader struct{ name, key string }
+
+// eventHeaders tell deliveries apart. What is the same for all of them would be
+// a burden on every row of the log.
+var eventHeaders = []keptHeader{
 	{"X-BitHuman-Event", "X-Bithuman-Event"},
 	{"X-BitHuman-Delivery", "X-Bithuman-Delivery"},
 	{"webhook-id", "Webhook-Id"},
 	{"Idempotency-Key", "Idempotency-Key"},
-	{"User-Agent", "User-Agent"},
-	{"Content-Type", "Content-Type"},
 }
 
-func keptHeaders(header http.Header) map[string]string {
+// quarantineHeaders also tell where a body comes from that nobody understood.
+var quarantineHeaders = append([]keptHeader{
+	{"User-Agent", "User-Agent"},
+	{"Content-Type", "Content-Type"},
+}, eventHeaders...)
+
+func keptHeaders(header http.Header, worthKeeping []keptHeader) map[string]string {
 	var kept map[string]string
 	for _, h := range worthKeeping {
 		values := header[h.key]

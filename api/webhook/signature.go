@@ -17,11 +17,15 @@ import (
 // Exactly that far is still valid.
 const timestampWindow = 5 * time.Minute
 
-// The sender's legacy and account generations sign under one header. That there
-// is a timestamp tells them apart.
+// The headers, in the canonical spelling in which net/http keeps them: they are
+// looked up as they are, for each delivery. The sender's legacy and account
+// generations sign under one header; that there is a timestamp tells them apart.
 const (
-	headerSignature = "X-BitHuman-Signature"
-	headerTimestamp = "X-BitHuman-Timestamp"
+	headerSignature         = "X-Bithuman-Signature"
+	headerTimestamp         = "X-Bithuman-Timestamp"
+	headerStandardID        = "Webhook-Id"
+	headerStandardTimestamp = "Webhook-Timestamp"
+	headerStandardSignature = "Webhook-Signature"
 )
 
 const (
@@ -92,13 +96,13 @@ func checkSignatures(h http.Header, now time.Time) error {
 }
 
 func checkBitHuman(h http.Header, now time.Time) error {
-	signatures := h.Values(headerSignature)
+	signatures := h[headerSignature]
 	for _, signature := range signatures {
 		if !strings.HasPrefix(signature, signaturePrefix) {
 			return ErrSignature
 		}
 	}
-	timestamps := h.Values(headerTimestamp)
+	timestamps := h[headerTimestamp]
 	if len(signatures) == 0 || len(timestamps) == 0 {
 		return nil
 	}
@@ -106,7 +110,7 @@ func checkBitHuman(h http.Header, now time.Time) error {
 }
 
 func checkStandard(h http.Header, now time.Time) error {
-	signatures := h.Values(standardwebhooks.HeaderWebhookSignature)
+	signatures := h[headerStandardSignature]
 	if len(signatures) == 0 {
 		return nil
 	}
@@ -115,10 +119,10 @@ func checkStandard(h http.Header, now time.Time) error {
 			return ErrSignature
 		}
 	}
-	if ids := h.Values(standardwebhooks.HeaderWebhookID); len(ids) != 1 || ids[0] == "" {
+	if ids := h[headerStandardID]; len(ids) != 1 || ids[0] == "" {
 		return ErrSignature
 	}
-	return checkTimestamp(h.Values(standardwebhooks.HeaderWebhookTimestamp), now)
+	return checkTimestamp(h[headerStandardTimestamp], now)
 }
 
 // checkTimestamp checks a signed timestamp against the window.

@@ -108,19 +108,19 @@ func (v *Verifier) Verify(h http.Header, body []byte, now time.Time) error {
 // isSigned reports whether there is a signature to verify.
 func (v *Verifier) isSigned(h http.Header) bool {
 	return len(v.secrets) > 0 &&
-		(len(h.Values(headerSignature)) > 0 || len(h.Values(standardwebhooks.HeaderWebhookSignature)) > 0)
+		(len(h[headerSignature]) > 0 || len(h[headerStandardSignature]) > 0)
 }
 
 // verifyBitHuman verifies the signatures of the sender's own two kinds, their
 // hex digits in either case. Each secret signs once, however often a header is
 // repeated.
 func (v *Verifier) verifyBitHuman(h http.Header, body []byte) error {
-	signatures := h.Values(headerSignature)
+	signatures := h[headerSignature]
 	if len(signatures) == 0 {
 		return nil
 	}
 	before := ""
-	if timestamps := h.Values(headerTimestamp); len(timestamps) > 0 {
+	if timestamps := h[headerTimestamp]; len(timestamps) > 0 {
 		before = timestamps[0] + "." // the text of the header is what is signed
 	}
 	var right []string
@@ -138,7 +138,7 @@ func (v *Verifier) verifyBitHuman(h http.Header, body []byte) error {
 // verifyStandard verifies the signatures of Standard Webhooks. A header may
 // hold several, of which one has to be right: so a sender rotates its secret.
 func (v *Verifier) verifyStandard(h http.Header, body []byte) error {
-	headers := h.Values(standardwebhooks.HeaderWebhookSignature)
+	headers := h[headerStandardSignature]
 	if len(headers) == 0 {
 		return nil
 	}
@@ -157,13 +157,13 @@ func (v *Verifier) verifyStandard(h http.Header, body []byte) error {
 
 // signStandard makes the signatures that are right for a delivery.
 func (v *Verifier) signStandard(h http.Header, body []byte) ([]string, error) {
-	at, err := unixSeconds(h.Values(standardwebhooks.HeaderWebhookTimestamp))
+	at, err := unixSeconds(h[headerStandardTimestamp])
 	if err != nil {
 		return nil, err
 	}
 	var right []string
 	for _, key := range v.standard {
-		signature, err := key.Sign(h.Get(standardwebhooks.HeaderWebhookID), at, body)
+		signature, err := key.Sign(h.Get(headerStandardID), at, body)
 		if err != nil {
 			return nil, ErrSignature
 		}
@@ -213,12 +213,12 @@ func (v *Verifier) matchToken(token string) int {
 
 func sentTokens(h http.Header) []string {
 	var tokens []string
-	for _, value := range h.Values("Authorization") {
+	for _, value := range h["Authorization"] {
 		scheme, token, _ := strings.Cut(value, " ")
 		if strings.EqualFold(scheme, "Bearer") {
 			tokens = append(tokens, strings.TrimSpace(token))
 		}
 	}
-	tokens = append(tokens, h.Values("X-API-Key")...)
-	return append(tokens, h.Values("X-Webhook-Secret")...)
+	tokens = append(tokens, h["X-Api-Key"]...)
+	return append(tokens, h["X-Webhook-Secret"]...)
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	domain "rapport"
 	"rapport/api/webhook"
+	"rapport/internal/conformance"
 	"rapport/store/storetest"
 )
 
@@ -388,5 +390,37 @@ func TestQuarantine(t *testing.T) {
 	var page sessionPage
 	if code := p.get("/sessions?min_position=1", &page); code != 200 || len(page.Data) != 1 {
 		t.Errorf("GET /sessions: %d %+v", code, page)
+	}
+}
+
+// TestConversationsEqualTheReference sends conversations in all three
+// generations, shuffled and a tenth of them twice, and compares every field of
+// every session with an independent computation.
+func TestConversationsEqualTheReference(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	p := serve(t, nil, "RAPPORT_DATABASE_URL="+db.URL("rapport_server"), "RAPPORT_WEBHOOK_SECRET=secret")
+	said := []string{
+		"Hello!", "hello", "Where is my order?", "This is awful, I am angry.", "Great, thanks a lot!", "😀 merci", "No.",
+		"I would like a table for two.", "WHERE is my order", "", "Do you have vegetarian dishes?",
+	}
+	var dialogues []conformance.Dialogue
+	for i := range 60 {
+		d := conformance.Dialogue{ID: fmt.Sprint("dialogue ", i)}
+		for n := range i % 13 {
+			role := []string{"user", "assistant"}[(n+i/13)%2]
+			d.Turns = append(d.Turns, conformance.Turn{Role: role, Text: said[(i+n*n)%len(said)]})
+		}
+		dialogues = append(dialogues, d)
+	}
+	deliveries := conformance.Generate(dialogues, conformance.Options{Seed: 1, Base: time.Now(), Days: 3})
+	report, err := conformance.Check(t.Context(), client, p.base, deliveries, conformance.CheckOptions{
+		Seed: 1, Connections: 16, Secret: "secret", Settings: domain.DefaultSettings(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, difference := range report.Differences {
+		t.Error(difference)
 	}
 }

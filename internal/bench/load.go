@@ -8,7 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,32 +22,51 @@ import (
 
 // generator makes distinct, signed deliveries in the shape of today's session
 // events: conversations of 20 messages, 1,000 of them at a time.
-type generator struct{ n atomic.Int64 }
+type generator struct {
+	run string // tells the conversations of one generator from another's
+	n   int64
+}
 
-func newGenerator() *generator { return &generator{} }
-
-var start0 = time.Now().Add(-time.Hour).UnixMicro()
+var firstAt = time.Now().Add(-time.Hour).UnixMicro()
 
 // request is a whole HTTP request.
 func (g *generator) request() []byte {
-	n := g.n.Add(1)
-	session, role := n%1000+1000*(n/20000), "user"
-	if n/1000%2 == 1 {
+	g.n++
+	session, role := g.n%1000+1000*(g.n/20000), "user"
+	if g.n/1000%2 == 1 {
 		role = "assistant"
 	}
-	at := start0 + 1000*n
+	at := firstAt + 1000*g.n
 	stamp := fmt.Sprintf("%d.%06d", at/1e6, at%1e6)
 	body := fmt.Appendf(nil, `{"agent_id":"A80HVD8577","event_type":"chat.push","data":{"role":%q,`+
 		`"message":"I would like a table for %d people at half past eleven, please.",`+
-		`"session_id":"8d947f06-2c36-4d98-%p-%012d","timestamp":%s},"timestamp":%s}`,
-		role, n%12, g, session, stamp, stamp)
+		`"session_id":"8d947f06-2c36-4d98-%s-%012d","timestamp":%s},"timestamp":%s}`,
+		role, g.n%12, g.run, session, stamp, stamp)
 	return fmt.Appendf(nil, "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"+
 		"X-bitHuman-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", webhook.SignLegacy(secret, body), len(body), body)
 }
 
-// load posts from many connections at once, and returns the deliveries a second.
-// The requests are made beforehand: signing is the sender's work.
-func load(addr string, o options, g *generator) (float64, error) {
+// load has a process of its own post to the address, so that the sender's
+// memory is no burden on the server's, and returns the deliveries a second.
+func load(addr string, o options) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(self, "-post", addr, "-connections", fmt.Sprint(o.connections), "-duration", o.duration.String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+}
+
+// postAll posts from many connections at once, and prints the deliveries a
+// second. The requests are made beforehand: signing is the sender's work.
+func postAll(o options) error {
+	debug.SetGCPercent(-1) // it ends soon
+	g := generator{run: fmt.Sprint(os.Getpid())}
 	requests := make([][]byte, int(o.duration.Seconds()*60_000))
 	for i := range requests {
 		requests[i] = g.request()
@@ -56,13 +79,14 @@ func load(addr string, o options, g *generator) (float64, error) {
 	end := began.Add(o.duration)
 	for range o.connections {
 		wg.Go(func() {
-			if err := post(addr, requests, &next, &answered, end); err != nil {
+			if err := post(o.post, requests, &next, &answered, end); err != nil {
 				once.Do(func() { firstErr = err })
 			}
 		})
 	}
 	wg.Wait()
-	return float64(answered.Load()) / time.Since(began).Seconds(), firstErr
+	fmt.Println(float64(answered.Load()) / time.Since(began).Seconds())
+	return firstErr
 }
 
 func post(addr string, requests [][]byte, next, answered *atomic.Int64, end time.Time) error {

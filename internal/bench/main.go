@@ -21,8 +21,13 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 4*time.Second, "of each measurement")
 	flag.IntVar(&o.rounds, "rounds", 3, "measurements of each kind, taken by turns; the median counts")
 	flag.IntVar(&o.single, "single", 1000, "single deliveries whose latency is measured; 0 for none")
-	flag.StringVar(&o.profile, "cpuprofile", "", "write a profile of the throughput to this file")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of rapport under load to this file")
+	flag.StringVar(&o.post, "post", "", "only post to this address: what the benchmark has its own processes do")
 	flag.Parse()
+	run := run
+	if o.post != "" {
+		run = func(context.Context, options) error { return postAll(o) }
+	}
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -35,6 +40,7 @@ type options struct {
 	rounds      int
 	single      int
 	profile     string
+	post        string
 }
 
 func run(ctx context.Context, o options) error {
@@ -48,34 +54,22 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if o.profile != "" {
-		file, err := os.Create(o.profile)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = file.Close() }()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
 	return throughput(ctx, s, o)
 }
 
 // throughput compares deliveries per second.
 func throughput(ctx context.Context, s *system, o options) error {
-	generate := newGenerator()
 	var bare, real []float64
 	var lag int64
 	s.batches.Store(0)
 	s.events.Store(0)
 	s.committing.Store(0)
 	for range o.rounds {
-		b, err := load(s.bareAddr, o, generate)
+		b, err := load(s.bareAddr, o)
 		if err != nil {
 			return fmt.Errorf("posting to the bare handler: %w", err)
 		}
-		r, err := load(s.addr, o, generate)
+		r, err := profiled(o.profile, func() (float64, error) { return load(s.addr, o) })
 		if err != nil {
 			return fmt.Errorf("posting to rapport: %w", err)
 		}
@@ -104,7 +98,7 @@ func throughput(ctx context.Context, s *system, o options) error {
 // single compares the latency of one delivery on an idle server with that of
 // one INSERT, taken by turns.
 func single(ctx context.Context, s *system, o options) error {
-	generate := newGenerator()
+	generate := generator{run: "single"}
 	client, err := dial(s.addr)
 	if err != nil {
 		return err
@@ -132,6 +126,23 @@ func single(ctx context.Context, s *system, o options) error {
 	fmt.Printf("  a delivery, from request to answer              %8.0f µs\n", median(deliveries))
 	fmt.Printf("  ratio                                           %8.2f  (under 3.00)\n", median(deliveries)/median(inserts))
 	return nil
+}
+
+// profiled writes a CPU profile of f to a file, if one is named.
+func profiled(name string, f func() (float64, error)) (float64, error) {
+	if name == "" {
+		return f()
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = file.Close() }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return 0, err
+	}
+	defer pprof.StopCPUProfile()
+	return f()
 }
 
 func median(values []float64) float64 {

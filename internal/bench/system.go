@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ func start(ctx context.Context) (_ *system, err error) {
 		return nil, err
 	}
 	s.stops = append(s.stops, func() { _ = os.RemoveAll(dir) })
+	debug.SetGCPercent(400) // as `rapport serve` does
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	pg, err := embedpg.Start(ctx, embedpg.Config{DataDir: dir, Logger: logger})
 	if err != nil {
