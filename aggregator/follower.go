@@ -35,7 +35,7 @@ type Follower struct {
 
 // The pace of a follower.
 const (
-	maxEvents = 5000                   // of one step
+	maxEvents = 10_000                 // of one step
 	minRest   = 20 * time.Millisecond  // after a step that came to the head, so that the next has something to do
 	maxRest   = 300 * time.Millisecond // see rest
 	busyPause = 250 * time.Millisecond // while another process follows

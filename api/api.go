@@ -76,19 +76,7 @@ func New(config Config) (http.Handler, error) {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
 	router.Get("/openapi.json", serveDocument(document))
-	return s.observe(s.short(router)), nil
-}
-
-// short takes deliveries past the router and what reads need: they are most of
-// what comes, and the sender's visitor waits.
-func (s *server) short(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Path == webhookPath {
-			s.receive(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return s.short(s.observe(router)), nil
 }
 
 func (c *Config) complete() error {

@@ -17,8 +17,8 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// observe is around every request: it gives it an id, logs it, and answers 500
-// where a handler panics.
+// observe is around every request but deliveries: it gives it an id, logs it,
+// and answers 500 where a handler panics.
 func (s *server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -66,14 +66,7 @@ func (s *server) recovered(rec *recorder, r *http.Request, cause any) {
 // logAccess logs neither headers nor bodies nor the query: they may hold proofs
 // and what people said.
 func (s *server) logAccess(rec *recorder, r *http.Request, took time.Duration) {
-	level := slog.LevelInfo
-	if r.URL.Path == webhookPath {
-		level = slog.LevelDebug // there are very many
-	}
-	if !s.Logger.Enabled(r.Context(), level) {
-		return
-	}
-	s.Logger.LogAttrs(r.Context(), level, "request",
+	s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.sent()),
 		slog.Int64("bytes", rec.bytes), slog.Duration("took", took),
 		slog.String("request_id", rec.Header().Get(requestIDHeader)))

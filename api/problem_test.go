@@ -132,11 +132,11 @@ func TestTheAccessLog(t *testing.T) {
 			t.Errorf("it lacks a read: %s", log)
 		}
 	}
-	if log := record(slog.LevelInfo); strings.Contains(log, "/webhook") {
-		t.Errorf("webhooks are for the debug level: %s", log)
+	if log := record(slog.LevelInfo); strings.Contains(log, "delivery") {
+		t.Errorf("deliveries are for the debug level: %s", log)
 	}
-	if log := record(slog.LevelDebug); !strings.Contains(log, `"path":"/webhook","status":200`) {
-		t.Errorf("it lacks the webhook: %s", log)
+	if log := record(slog.LevelDebug); !strings.Contains(log, `"msg":"delivery","event_type":"test","status":"success"`) {
+		t.Errorf("it lacks the delivery: %s", log)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,11 +20,35 @@ import (
 
 const webhookPath = "/webhook"
 
+// short takes deliveries past the router and what reads need: they are most of
+// what comes, and the sender's visitor waits.
+func (s *server) short(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.URL.Path != webhookPath {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header()[requestIDHeader] = []string{requestID(r.Header.Get(requestIDHeader))}
+		defer func() {
+			if cause := recover(); cause != nil {
+				s.recovered(&recorder{ResponseWriter: w}, r, cause)
+			}
+		}()
+		s.receive(w, r)
+	})
+}
+
 // receive is POST /webhook, the hot path.
 func (s *server) receive(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	eventType, status := s.deliver(w, r)
-	s.Metrics.webhook(eventType, status, time.Since(start))
+	took := time.Since(start)
+	s.Metrics.webhook(eventType, status, took)
+	if s.Logger.Enabled(r.Context(), slog.LevelDebug) { // there are very many
+		s.Logger.LogAttrs(r.Context(), slog.LevelDebug, "delivery",
+			slog.String("event_type", eventType), slog.String("status", status), slog.Duration("took", took),
+			slog.String("request_id", w.Header().Get(requestIDHeader)))
+	}
 }
 
 // deliver answers one delivery, and tells its labels in the metrics. It answers
@@ -124,8 +150,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *pro
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	reserved := min(max(r.ContentLength, 0), maxReserved)
-	buf := bytes.NewBuffer(make([]byte, 0, reserved+bytes.MinRead))
+	if r.ContentLength >= 0 && r.ContentLength <= maxReserved {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, newProblem(http.StatusBadRequest, "the body could not be read to its end")
+		}
+		return body, nil
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, maxReserved+bytes.MinRead))
 	_, err := buf.ReadFrom(http.MaxBytesReader(connection(w), r.Body, limit))
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
 		// net/http would read on a bit before it closes, for the client's sake.

@@ -128,14 +128,14 @@ COMMENT ON FUNCTION create_events_month IS 'Makes the partition of events for a 
 -- data has arrived: a server that is frozen while it sends holds nothing. Each
 -- statement of the function has a snapshot of its own, taken after the lock.
 -- -1, NaN and the empty string stand for NULL in participants, rating and the
--- two payloads.
+-- two payloads; newest is the greatest received_at.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
     occurred_at timestamptz[], received_at timestamptz[], participants integer[], undated boolean[],
     event_type text[], agent_id text[], session_id text[], user_id text[], role text[], message text[],
     message_type text[], language text[], room_name text[], error_code text[], error_severity text[],
     error_category text[], end_reason text[], rating double precision[], fingerprint bytea[],
-    headers text[], payload text[], payload_raw bytea[],
+    headers text[], payload text[], payload_raw bytea[], newest timestamptz,
     OUT positions bigint[], OUT duplicates boolean[]
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
@@ -194,7 +194,7 @@ BEGIN
 
     IF added > 0 THEN
         UPDATE log_head l SET position = head + added,
-            received_at = greatest(l.received_at, (SELECT max(r) FROM unnest($2) r));
+            received_at = greatest(l.received_at, $23);
         PERFORM pg_notify('rapport_log', (head + added)::text);
     END IF;
 END $$;

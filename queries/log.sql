@@ -7,7 +7,7 @@ FROM append_events(
     @event_type::text[], @agent_id::text[], @session_id::text[], @user_id::text[], @role::text[], @message::text[],
     @message_type::text[], @language::text[], @room_name::text[], @error_code::text[], @error_severity::text[],
     @error_category::text[], @end_reason::text[], @rating::double precision[], @fingerprint::bytea[],
-    @headers::text[], @payload::text[], @payload_raw::bytea[]);
+    @headers::text[], @payload::text[], @payload_raw::bytea[], @newest::timestamptz);
 
 -- name: EventsMonthCreate :exec
 SELECT create_events_month(@month::date);

@@ -93,6 +93,9 @@ func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 	}
 	for i, e := range events {
 		p.OccurredAt[i], p.ReceivedAt[i], p.Undated[i] = e.OccurredAt, e.ReceivedAt, e.Undated
+		if e.ReceivedAt.After(p.Newest) {
+			p.Newest = e.ReceivedAt
+		}
 		p.EventType[i], p.AgentID[i], p.SessionID[i], p.UserID[i] = e.Type, e.AgentID, e.SessionID, e.UserID
 		p.Role[i], p.Message[i], p.MessageType[i], p.Language[i] = e.Role, e.Text, e.MessageType, e.Language
 		p.RoomName[i], p.EndReason[i] = e.RoomName, e.EndReason

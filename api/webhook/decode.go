@@ -1,11 +1,7 @@
 package webhook
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -14,12 +10,8 @@ import (
 	"rapport"
 )
 
-const (
-	// maxDepth bounds how deep objects and arrays may nest.
-	maxDepth = 100
-	// maxExcerpt bounds what a refusal repeats of its delivery, in bytes.
-	maxExcerpt = 64
-)
+// maxExcerpt bounds what a refusal repeats of its delivery, in bytes.
+const maxExcerpt = 64
 
 // Refusal says why an authentic delivery is no event. Reason is for the sender
 // and for the quarantine: what is wrong and what to do, in valid UTF-8, with at
@@ -65,74 +57,6 @@ func Decode(body []byte, receivedAt, newest time.Time) (rapport.Event, error) {
 		return rapport.Event{}, err
 	}
 	return e, nil
-}
-
-// parse reads body as one JSON object. The grammar is encoding/json's, which
-// takes nothing that Postgres's type json refuses, but for invalid UTF-8: that
-// becomes U+FFFD in the texts.
-func parse(body []byte) (*delivery, error) {
-	if deeper(body, maxDepth) {
-		return nil, refuse("the body nests deeper than %d: send a flatter object", maxDepth)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber() // times are read from their literals
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, refuseSyntax(err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, refuse("the body has data after its JSON value: send one object per delivery")
-	}
-	root, ok := value.(map[string]any)
-	if !ok {
-		return nil, refuse("the body is JSON, but not an object: send one object per delivery")
-	}
-	return newDelivery(body, root), nil
-}
-
-func refuseSyntax(err error) error {
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		return refuse("the body is not JSON: %v (byte %d); send one JSON object", syntax, syntax.Offset)
-	case errors.Is(err, io.EOF):
-		return refuse("the body is empty: send one JSON object")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return refuse("the body is not JSON: it ends too early; send one complete JSON object")
-	default:
-		return refuse("the body is not JSON: %v; send one JSON object", err)
-	}
-}
-
-// deeper reports whether objects and arrays nest deeper than limit. It runs
-// before the parser, which would allocate for each level.
-func deeper(body []byte, limit int) bool {
-	if bytes.Count(body, []byte{'{'})+bytes.Count(body, []byte{'['}) <= limit {
-		return false // as nearly always, and many times faster than the scan
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(body); i++ {
-		switch body[i] {
-		case '"':
-			quoted = !quoted
-		case '\\':
-			// What is escaped is no quote. Outside strings a backslash is
-			// no JSON, which the parser will say.
-			i++
-		case '{', '[':
-			if !quoted {
-				depth++
-			}
-		case '}', ']':
-			if !quoted {
-				depth--
-			}
-		}
-		if depth > limit {
-			return true
-		}
-	}
-	return false
 }
 
 // cleanTexts cleans the texts of an event. The parser has made them valid UTF-8

@@ -3,9 +3,7 @@
 //
 // A delivery joins the open batch and waits. With no batch in flight the batch
 // goes at once; with one in flight the next gathers meanwhile. So an idle
-// system waits for no timer, and batches grow by themselves under load. There,
-// a batch that has grown as large as the one in flight goes after it at once,
-// so that the database finds it when it is done with the first.
+// system waits for no timer, and batches grow by themselves under load.
 package ingest
 
 import (
@@ -59,31 +57,21 @@ type Options struct {
 	MaxWaitingBytes int           // of all deliveries that wait; 256 MiB
 	Deadline        time.Duration // for a batch, tries included; 8 s: the sender waits for 10
 	Quarantine      store.QuarantineBounds
-	OnCommit        func(Commit) // called after each batch, by several goroutines at once
+	OnCommit        func(Commit) // called by Run after each batch
 	Logger          *slog.Logger
 }
-
-// maxInFlight are batches that the database has at a time: one that it works
-// on, and under load one that waits there.
-const maxInFlight = 2
-
-// worthFollowing is how many events make a batch worth sending after another:
-// below, gathering saves more than waiting costs.
-const worthFollowing = 16
 
 // Ingest is the group commit. Append may be called by many goroutines, Run by one.
 type Ingest struct {
 	log  Log
 	opts Options
-	wake chan struct{} // holds one token when a batch may go
+	wake chan struct{} // holds one token when the queue may have a batch
 
 	// mu is held for moments only, never over I/O.
-	mu       sync.Mutex
-	queue    []*batch // in order; deliveries join the last; guarded by mu
-	inFlight int      // batches; guarded by mu
-	lastSize int      // events of the batch that went last; guarded by mu
-	waiting  int      // bytes in the queue and in flight; guarded by mu
-	closed   bool     // guarded by mu
+	mu      sync.Mutex
+	queue   []*batch // in order; deliveries join the last; guarded by mu
+	waiting int      // bytes in the queue and in flight; guarded by mu
+	closed  bool     // guarded by mu
 
 	quarantined atomic.Int64 // bytes since the last pruning
 }
@@ -153,33 +141,11 @@ func (in *Ingest) join(event *rapport.Event) (*batch, int, error) {
 	b.events = append(b.events, event)
 	b.bytes += size
 	in.waiting += size
-	in.wakeRun()
-	return b, len(b.events) - 1, nil
-}
-
-// mayGo reports whether the first batch of the queue may go now. The caller
-// holds mu.
-func (in *Ingest) mayGo() bool {
-	switch {
-	case len(in.queue) == 0:
-		return false
-	case in.inFlight == 0:
-		return true
-	default:
-		grown := len(in.queue) > 1 || len(in.queue[0].events) >= max(in.lastSize, worthFollowing)
-		return in.inFlight < maxInFlight && grown
-	}
-}
-
-// wakeRun wakes Run if a batch may go. The caller holds mu.
-func (in *Ingest) wakeRun() {
-	if !in.mayGo() {
-		return
-	}
 	select {
 	case in.wake <- struct{}{}:
 	default: // awake already
 	}
+	return b, len(b.events) - 1, nil
 }
 
 // openBatch is the last of the queue, or a new one if that is full. The caller
@@ -205,49 +171,35 @@ func weight(event *rapport.Event) int {
 // what comes later, and returns nil.
 func (in *Ingest) Run(ctx context.Context) error {
 	commits := context.WithoutCancel(ctx) // what was accepted is committed, or told of
-	var flying sync.WaitGroup
 	for {
 		select {
 		case <-in.wake:
-			for b := in.take(); b != nil; b = in.take() {
-				flying.Go(func() {
-					in.commit(commits, b)
-					in.landed()
-				})
-			}
+			in.drain(commits)
 		case <-ctx.Done():
 			in.mu.Lock()
 			in.closed = true
 			in.mu.Unlock()
-			flying.Wait()
-			for b := in.take(); b != nil; b = in.take() {
-				in.commit(commits, b)
-				in.landed()
-			}
+			in.drain(commits)
 			return nil
 		}
 	}
 }
 
-// take is the first batch of the queue, or nil if none may go now.
+func (in *Ingest) drain(ctx context.Context) {
+	for b := in.take(); b != nil; b = in.take() {
+		in.commit(ctx, b)
+	}
+}
+
 func (in *Ingest) take() *batch {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.mayGo() {
+	if len(in.queue) == 0 {
 		return nil
 	}
 	b := in.queue[0]
 	in.queue = in.queue[1:]
-	in.inFlight++
-	in.lastSize = len(b.events)
 	return b
-}
-
-func (in *Ingest) landed() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.inFlight--
-	in.wakeRun()
 }
 
 // commit appends the batch and releases everyone who waits for it.

@@ -20,7 +20,7 @@ FROM append_events(
     $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
     $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
     $16::text[], $17::text[], $18::double precision[], $19::bytea[],
-    $20::text[], $21::text[], $22::bytea[])
+    $20::text[], $21::text[], $22::bytea[], $23::timestamptz)
 `
 
 type EventAppendManyParams struct {
@@ -46,6 +46,7 @@ type EventAppendManyParams struct {
 	Headers       []string
 	Payload       []string
 	PayloadRaw    [][]byte
+	Newest        time.Time
 }
 
 type EventAppendManyRow struct {
@@ -78,6 +79,7 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 		arg.Headers,
 		arg.Payload,
 		arg.PayloadRaw,
+		arg.Newest,
 	)
 	var i EventAppendManyRow
 	err := row.Scan(&i.Positions, &i.Duplicates)
