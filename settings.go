@@ -1,9 +1,6 @@
 package rapport
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Settings are the rules that can change a session's numbers. They are kept in
 // the database, one set for all processes: rollups folded with different
@@ -27,14 +24,4 @@ func DefaultSettings() Settings {
 		FrustrationSentiment: -500,
 		ScoreVersion:         ScoreVersion,
 	}
-}
-
-// Equal reports whether two settings give the same numbers.
-func (s Settings) Equal(o Settings) bool {
-	return s.IdleTimeout == o.IdleTimeout &&
-		s.ActiveGapCap == o.ActiveGapCap &&
-		s.QuickAnswer == o.QuickAnswer &&
-		slices.Equal(s.FrustrationWords, o.FrustrationWords) &&
-		s.FrustrationSentiment == o.FrustrationSentiment &&
-		s.ScoreVersion == o.ScoreVersion
 }

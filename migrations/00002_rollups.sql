@@ -30,12 +30,14 @@ CREATE TABLE followers (
     name       text        NOT NULL,
     position   bigint      NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    made_with  text        NOT NULL DEFAULT '',
     CONSTRAINT followers_pkey PRIMARY KEY (name)
 );
 COMMENT ON TABLE followers IS 'The checkpoint of each follower of the log; its row is the lock under which it works.';
 COMMENT ON COLUMN followers.name IS 'The follower.';
 COMMENT ON COLUMN followers.position IS 'Everything up to this position is in what the follower writes.';
 COMMENT ON COLUMN followers.updated_at IS 'When the position moved last.';
+COMMENT ON COLUMN followers.made_with IS 'The settings that what it writes is made with; empty before the first event.';
 INSERT INTO followers (name) VALUES ('sessions');
 
 CREATE TABLE sessions (

@@ -7,6 +7,11 @@ SELECT position FROM followers WHERE name = @name FOR UPDATE SKIP LOCKED;
 -- name: FollowerMove :exec
 UPDATE followers SET position = @position, updated_at = now() WHERE name = @name;
 
+-- name: FollowerMakeWith :execrows
+-- No row: something was made with other settings already.
+UPDATE followers SET made_with = @settings
+WHERE name = @name AND (position = 0 OR made_with = @settings);
+
 -- name: FollowerPosition :one
 SELECT position FROM followers WHERE name = @name;
 

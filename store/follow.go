@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -144,6 +145,27 @@ func (db *DB) FollowerPosition(ctx context.Context, follower string) (int64, err
 		return 0, fmt.Errorf("reading how far %q has followed: %w", follower, err)
 	}
 	return position, nil
+}
+
+// ErrSettingsChanged says that the settings are not those that the rollups were
+// made with: old and new numbers could not be compared.
+var ErrSettingsChanged = errors.New("the settings in the database are not those that the sessions were made with: change them back")
+
+// MakeWith binds what a follower writes to the settings that it is made with.
+// It is ErrSettingsChanged if something was made with others before.
+func (db *DB) MakeWith(ctx context.Context, follower string, settings rapport.Settings) error {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return fmt.Errorf("writing the settings down: %w", err)
+	}
+	n, err := db.q.FollowerMakeWith(ctx, dbsqlc.FollowerMakeWithParams{Name: follower, Settings: string(text)})
+	if err != nil {
+		return fmt.Errorf("binding %q to its settings: %w", follower, err)
+	}
+	if n == 0 {
+		return ErrSettingsChanged
+	}
+	return nil
 }
 
 // EndFrozen ends transactions of frozen or vanished peers, which hold locks

@@ -103,6 +103,9 @@ func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *databas
 	if err != nil {
 		return nil, err
 	}
+	if err := db.MakeWith(ctx, sessions.Name(), settings); err != nil {
+		return nil, err
+	}
 	bounds := store.QuarantineBounds{MaxAge: c.QuarantineMaxAge, MaxBytes: c.QuarantineMaxBytes}
 	metrics := api.NewMetrics()
 	watch := store.NewWatch(database.ServerURL)

@@ -357,6 +357,24 @@ func TestMigrateAndTwoRoles(t *testing.T) {
 	}
 }
 
+func TestChangedSettingsAreRefused(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	env := "RAPPORT_DATABASE_URL=" + db.URL("rapport_server")
+	change := func(seconds int) { db.Exec(t, "rapport_owner", "UPDATE settings SET idle_timeout_s = $1", seconds) }
+	change(60)
+	p := serve(t, nil, env) // nothing was made yet: any settings will do
+	p.post(chatPush)
+	var page sessionPage
+	p.get("/sessions?min_position=1", &page)
+	p.terminate()
+	change(1800)
+	_, stderr, code := runRapport(t, []string{"serve", "--listen", "127.0.0.1:0"}, env)
+	oneLineError(t, stderr, code, "settings")
+	change(60)
+	serve(t, nil, env)
+}
+
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

@@ -48,6 +48,25 @@ func (q *Queries) FollowerLock(ctx context.Context, name string) (int64, error) 
 	return position, err
 }
 
+const followerMakeWith = `-- name: FollowerMakeWith :execrows
+UPDATE followers SET made_with = $1
+WHERE name = $2 AND (position = 0 OR made_with = $1)
+`
+
+type FollowerMakeWithParams struct {
+	Settings string
+	Name     string
+}
+
+// No row: something was made with other settings already.
+func (q *Queries) FollowerMakeWith(ctx context.Context, arg FollowerMakeWithParams) (int64, error) {
+	result, err := q.db.Exec(ctx, followerMakeWith, arg.Settings, arg.Name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const followerMove = `-- name: FollowerMove :exec
 UPDATE followers SET position = $1, updated_at = now() WHERE name = $2
 `

@@ -220,6 +220,8 @@ type Follower struct {
 	Position int64
 	// When the position moved last.
 	UpdatedAt time.Time
+	// The settings that what it writes is made with; empty before the first event.
+	MadeWith string
 }
 
 // One row: the lock under which positions are given out.
