@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"golang.org/x/time/rate"
 
 	"rapport/api/webhook"
 	"rapport/store"
@@ -43,7 +44,8 @@ type Config struct {
 // server has the handlers.
 type server struct {
 	Config
-	api huma.API
+	api      huma.API
+	refusals rate.Sometimes // which refused deliveries are logged
 }
 
 // New makes the handler of all of the API. It is an error if the Config lacks
@@ -55,7 +57,7 @@ func New(config Config) (http.Handler, error) {
 	if err := config.Metrics.watch(config.DB, config.Now); err != nil {
 		return nil, err
 	}
-	s := &server{Config: config}
+	s := &server{Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second}}
 	router := chi.NewRouter()
 	router.Use(s.authorize, middleware.GetHead)
 	router.NotFound(notFound)
@@ -139,7 +141,7 @@ func (s *server) problemOf(ctx context.Context, err error) *problem {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	newProblem(http.StatusNotFound, "there is nothing at this path").write(w)
+	newProblem(http.StatusNotFound, "there is nothing at this path; GET /openapi.json describes what there is").write(w)
 }
 
 // methodNotAllowed tells which methods a path has, as RFC 9110 asks.

@@ -32,8 +32,12 @@ func (s *server) denial(r *http.Request) string {
 	if s.APIToken == "" {
 		return loopbackDenial(r)
 	}
-	if !hasToken(r.Header.Values("Authorization"), s.APIToken) {
+	sent := r.Header.Values("Authorization")
+	switch {
+	case len(sent) == 0:
 		return "send the API token: Authorization: Bearer <token>"
+	case !hasToken(sent, s.APIToken):
+		return "what Authorization: Bearer carries is not the API token"
 	}
 	return ""
 }

@@ -68,7 +68,22 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(m.webhooks, m.processing, m.unauthorized, m.batchEvents, m.commit, m.duplicates,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.begin()
 	return m
+}
+
+// begin has the counters that alerts are made of start at 0: what appears with
+// its first increase has no increase.
+func (m *Metrics) begin() {
+	for _, status := range []string{statusSuccess, statusDuplicate, statusQuarantined, statusError} {
+		for _, eventType := range []string{rapport.RoomJoin, rapport.ChatPush, rapport.SessionEnd, rapport.AgentError,
+			rapport.Test, rapport.Ping, typeOther, typeUnknown} {
+			m.webhooks.WithLabelValues(eventType, status)
+		}
+	}
+	for _, request := range []string{"webhook", "read"} {
+		m.unauthorized.WithLabelValues(request)
+	}
 }
 
 // OnCommit counts a committed batch: it is for ingest.Options.

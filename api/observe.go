@@ -66,10 +66,22 @@ func (s *server) recovered(rec *recorder, r *http.Request, cause any) {
 // logAccess logs neither headers nor bodies nor the query: they may hold proofs
 // and what people said.
 func (s *server) logAccess(rec *recorder, r *http.Request, took time.Duration) {
-	s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+	level := slog.LevelInfo
+	if probes[r.URL.Path] {
+		level = slog.LevelDebug
+	}
+	s.Logger.LogAttrs(r.Context(), level, "request",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.sent()),
-		slog.Int64("bytes", rec.bytes), slog.Duration("took", took),
+		slog.Int64("bytes", rec.bytes), tookMs(took),
 		slog.String("request_id", rec.Header().Get(requestIDHeader)))
+}
+
+// probes come every few seconds, and say nothing new.
+var probes = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// tookMs is a duration as every reader of logs understands it.
+func tookMs(took time.Duration) slog.Attr {
+	return slog.Float64("took_ms", float64(took.Microseconds())/1000)
 }
 
 // recorder remembers what was answered.

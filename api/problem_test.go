@@ -121,16 +121,20 @@ func TestTheAccessLog(t *testing.T) {
 		logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: level}))
 		h := newServer(t, options{config: Config{Logger: logger}})
 		post(h, `{"event_type":"test","note":"bodysecret"}`, "X-Custom", "headersecret")
-		get(h, "/healthz?token=querysecret", "X-Custom", "headersecret")
+		get(h, "/openapi.json?token=querysecret", "X-Custom", "headersecret")
+		get(h, "/healthz")
 		return log.String()
 	}
 	for _, log := range []string{record(slog.LevelInfo), record(slog.LevelDebug)} {
 		if strings.Contains(log, "secret") {
 			t.Errorf("it has what it must not: %s", log)
 		}
-		if !strings.Contains(log, `"path":"/healthz"`) {
+		if !strings.Contains(log, `"path":"/openapi.json"`) {
 			t.Errorf("it lacks a read: %s", log)
 		}
+	}
+	if log := record(slog.LevelInfo); strings.Contains(log, "/healthz") {
+		t.Errorf("probes are for the debug level: %s", log)
 	}
 	if log := record(slog.LevelInfo); strings.Contains(log, "delivery") {
 		t.Errorf("deliveries are for the debug level: %s", log)

@@ -33,7 +33,8 @@ func (s *server) wait(ctx context.Context, p ReadParams) error {
 	defer cancel()
 	err = s.DB.WaitForFollower(limited, s.Watch, store.SessionsFollower, p.MinPosition)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return tryAgain(fmt.Sprintf("min_position: the rollups have not reached %d within %s", p.MinPosition, limit))
+		at, _ = s.DB.FollowerPosition(ctx, store.SessionsFollower)
+		return tryAgain(fmt.Sprintf("min_position: the rollups have not reached %d within %s; they are at %d", p.MinPosition, limit, at))
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request) {
 	s.Metrics.webhook(eventType, status, took)
 	if s.Logger.Enabled(r.Context(), slog.LevelDebug) { // there are very many
 		s.Logger.LogAttrs(r.Context(), slog.LevelDebug, "delivery",
-			slog.String("event_type", eventType), slog.String("status", status), slog.Duration("took", took),
+			slog.String("event_type", eventType), slog.String("status", status), tookMs(took),
 			slog.String("request_id", w.Header().Get(requestIDHeader)))
 	}
 }
@@ -56,16 +56,17 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request) {
 func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, status string) {
 	now := s.now()
 	if err := s.Verifier.VerifyHeaders(r.Header, now); err != nil {
-		s.refuseProof(w, err)
+		s.refuseProof(w, r, err)
 		return typeUnknown, statusError
 	}
 	body, failed := readBody(w, r, s.MaxBodyBytes)
 	if failed != nil {
+		s.refused(r, failed)
 		failed.write(w)
 		return typeUnknown, statusError
 	}
 	if err := s.Verifier.Verify(r.Header, body, now); err != nil {
-		s.refuseProof(w, err)
+		s.refuseProof(w, r, err)
 		return typeUnknown, statusError
 	}
 	event, err := webhook.Decode(body, now, s.DB.NewestReceipt())
@@ -77,9 +78,19 @@ func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, sta
 }
 
 // refuseProof keeps nothing of a delivery that is not authentic.
-func (s *server) refuseProof(w http.ResponseWriter, err error) {
+func (s *server) refuseProof(w http.ResponseWriter, r *http.Request, err error) {
 	s.Metrics.unauthorized.WithLabelValues("webhook").Inc()
-	unauthorized(err.Error()).write(w)
+	p := unauthorized(err.Error())
+	s.refused(r, p)
+	p.write(w)
+}
+
+// refused tells the operator of a delivery that is not kept as an event: most
+// senders send once. A flood of them is told of by some.
+func (s *server) refused(r *http.Request, p *problem) {
+	s.refusals.Do(func() {
+		s.Logger.Warn("a delivery was refused", "status", p.Status, "reason", p.Detail, "remote", r.RemoteAddr)
+	})
 }
 
 // quarantine keeps what is authentic but no event. It is kept though the sender
@@ -88,10 +99,11 @@ func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte,
 	headers := keptHeaders(r.Header, quarantineHeaders)
 	err := s.Ingest.Quarantine(context.WithoutCancel(r.Context()), body, reason, headers, now)
 	if err != nil {
-		notKept(err).write(w)
-		return statusError
+		return s.notKept(w, r, err)
 	}
-	newProblem(http.StatusUnprocessableEntity, reason).write(w)
+	p := newProblem(http.StatusUnprocessableEntity, reason)
+	s.refused(r, p)
+	p.write(w)
 	return statusQuarantined
 }
 
@@ -103,8 +115,7 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.E
 		return statusQuarantined
 	}
 	if err != nil {
-		notKept(err).write(w)
-		return statusError
+		return s.notKept(w, r, err)
 	}
 	writeKept(w, appended)
 	if appended.Duplicate {
@@ -116,13 +127,16 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.E
 // notKept asks the sender to send again: the delivery was not kept, or nobody
 // knows. Where the sender has left, nobody reads the answer; but it may only have
 // closed its half of the connection, so 200 would be wrong.
-func notKept(err error) *problem {
+func (s *server) notKept(w http.ResponseWriter, r *http.Request, err error) (status string) {
+	p := tryAgain("the answer was not waited for; send it again")
 	for _, reason := range []error{ingest.ErrOverloaded, ingest.ErrUnavailable, ingest.ErrClosed} {
 		if errors.Is(err, reason) {
-			return tryAgain(reason.Error() + "; send it again")
+			p = tryAgain(reason.Error() + "; send it again")
 		}
 	}
-	return tryAgain("the answer was not waited for; send it again")
+	s.refused(r, p)
+	p.write(w)
+	return statusError
 }
 
 // jsonType is shared by all answers: setting it then allocates nothing.

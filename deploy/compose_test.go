@@ -11,7 +11,8 @@ import (
 func TestComposeFile(t *testing.T) {
 	t.Parallel()
 	secrets := []string{
-		"POSTGRES_PASSWORD=owner", "RAPPORT_SERVER_PASSWORD=server", "RAPPORT_WEBHOOK_SECRET=secret", "RAPPORT_API_TOKEN=token",
+		"POSTGRES_PASSWORD=owner", "RAPPORT_SERVER_PASSWORD=server", "RAPPORT_WEBHOOK_TOKEN=token",
+		"RAPPORT_WEBHOOK_SECRET=secret", "RAPPORT_API_TOKEN=token",
 	}
 	load := func(env []string) error {
 		options, err := cli.NewProjectOptions([]string{"../docker-compose.yml"}, cli.WithEnv(env))

@@ -34,14 +34,16 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_reader') THEN
         GRANT USAGE ON SCHEMA analytics TO rapport_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_reader;
-        BEGIN
-            -- For `rapport db url`: the owner may see with the reader's eyes.
-            IF NOT pg_has_role(current_user, 'rapport_reader', 'MEMBER') THEN
-                EXECUTE format('GRANT rapport_reader TO %I', current_user);
-            END IF;
-        EXCEPTION
-            WHEN insufficient_privilege THEN
-                RAISE NOTICE 'role % may not be made a member of rapport_reader here', current_user;
-        END;
+        -- For `rapport db url`: these may see with the reader's eyes.
+        FOREACH wanted IN ARRAY ARRAY[current_user::text, 'rapport_server'] LOOP
+            CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
+            CONTINUE WHEN pg_has_role(wanted, 'rapport_reader', 'MEMBER');
+            BEGIN
+                EXECUTE format('GRANT rapport_reader TO %I', wanted);
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE NOTICE 'role % may not be made a member of rapport_reader here', wanted;
+            END;
+        END LOOP;
     END IF;
 END $$;

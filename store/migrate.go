@@ -26,6 +26,9 @@ var ErrSchemaNew = errors.New("the database's schema is newer than this rapport:
 // ErrNotOwner says that the role may not migrate.
 var ErrNotOwner = errors.New("this role may not change the database's schema: set RAPPORT_OWNER_DATABASE_URL to the role that owns it, and run `rapport migrate`")
 
+// ErrNotServer says that the role may not do what a server does.
+var ErrNotServer = errors.New("this role has no rights on the database: use rapport_server, or GRANT rapport_server TO it")
+
 // Migrated tells what Migrate did.
 type Migrated struct {
 	Version int64 // of the schema now
@@ -149,6 +152,13 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	}
 	var version int64
 	if exists {
+		var may bool
+		if err := db.pool.QueryRow(ctx, "SELECT has_table_privilege('public.goose_db_version', 'SELECT')").Scan(&may); err != nil {
+			return fmt.Errorf("reading the role's rights: %w", err)
+		}
+		if !may {
+			return ErrNotServer
+		}
 		err = db.pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
 		if err != nil {
 			return fmt.Errorf("reading the schema's version: %w", err)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 
 // databaseFlags tell which database is meant.
 type databaseFlags struct {
-	DataDir          string `placeholder:"DIR" help:"Where the private Postgres lives, if no database is configured. Default: /var/lib/rapport for root, else ~/.local/share/rapport."`
+	DataDir          string `placeholder:"DIR" help:"Where the private Postgres lives, if no database is configured. Default: /var/lib/rapport for root, else ~/.local/share/rapport. RAPPORT_POSTGRES_BIN names the directory of Postgres's programs, if they are not found."`
 	DatabaseURL      string `name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
 	OwnerDatabaseURL string `name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
 }
@@ -39,7 +42,7 @@ type database struct {
 // open finds the database: the configured one, the private one that is running
 // already (if mayShare), or the private one, started.
 func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare bool, listen string) (*database, error) {
-	if f.DatabaseURL != "" {
+	if f.isConfigured() {
 		return f.configured(), nil
 	}
 	if mayShare {
@@ -56,12 +59,14 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 	}, nil
 }
 
+func (f *databaseFlags) isConfigured() bool { return f.DatabaseURL != "" || f.OwnerDatabaseURL != "" }
+
+// configured is the database that is named; where one role is named only, it is
+// server and owner.
 func (f *databaseFlags) configured() *database {
-	owner := f.OwnerDatabaseURL
-	if owner == "" {
-		owner = f.DatabaseURL
+	return &database{
+		ServerURL: cmp.Or(f.DatabaseURL, f.OwnerDatabaseURL), OwnerURL: cmp.Or(f.OwnerDatabaseURL, f.DatabaseURL),
 	}
-	return &database{ServerURL: f.DatabaseURL, OwnerURL: owner}
 }
 
 // stopTimeout is for how long a private Postgres may take to stop.
@@ -100,6 +105,9 @@ func (d *database) migrated(ctx context.Context, migrate bool, logger *slog.Logg
 
 // withStore runs f on the database, beside a running server or without one.
 func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do func(*store.DB) error) (err error) {
+	if _, err := os.Stat(filepath.Join(f.DataDir, "postgres")); err != nil && !f.isConfigured() {
+		return fmt.Errorf("there is no Rapport data in %s: name it with --data-dir, or a database with --database-url", f.DataDir)
+	}
 	database, err := f.open(ctx, logger, true, "")
 	if err != nil {
 		return err
@@ -133,7 +141,7 @@ func (c *dbURLCmd) Run(io streams) error {
 }
 
 func (c *dbURLCmd) url() (string, error) {
-	if c.DatabaseURL == "" {
+	if !c.isConfigured() {
 		urlOf, err := embedpg.Running(c.DataDir)
 		if err != nil {
 			return "", err
@@ -147,19 +155,20 @@ func (c *dbURLCmd) url() (string, error) {
 	case "owner":
 		return db.OwnerURL, nil
 	default:
-		return asReader(db.OwnerURL)
+		return asReader(db.ServerURL)
 	}
 }
 
-// asReader is the URL with the reader's role taken on at once: a configured
-// database has no login of that name.
+// asReader is the server's URL with the reader's role taken on at once, since
+// of a configured database no login of a reader is known. It is for those who
+// may have the server's password anyway.
 func asReader(link string) (string, error) {
 	u, err := url.Parse(link)
 	if err != nil || u.Scheme == "" {
 		return "", errors.New("the database URL can't be read (want postgres://user:password@host:port/database)")
 	}
 	query := u.Query()
-	options := strings.TrimSpace(query.Get("options") + " -c role=rapport_reader")
+	options := strings.TrimSpace(query.Get("options") + " -c role=rapport_reader -c search_path=analytics")
 	query.Set("options", options)
 	// psql takes a + for itself, not for a space.
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,8 +17,8 @@ import (
 )
 
 type quarantine struct {
-	List   quarantineListCmd   `cmd:"" help:"List them, the newest first."`
-	Replay quarantineReplayCmd `cmd:"" help:"Decode them again, and append to the log what is an event now."`
+	List   quarantineListCmd   `cmd:"" help:"List the quarantined deliveries, the newest first."`
+	Replay quarantineReplayCmd `cmd:"" help:"Decode quarantined deliveries again, and append to the log what is an event now."`
 }
 
 type quarantineListCmd struct {
@@ -65,17 +68,15 @@ func writeQuarantineJSON(io streams, entries []store.Quarantined) error {
 type quarantineReplayCmd struct {
 	databaseFlags
 	logFlags
-	IDs []int64 `arg:"" optional:"" name:"id" help:"Which; all of them if none is named."`
+	IDs []int64 `arg:"" optional:"" name:"id" help:"Which entries; all of them if none is named."`
 }
 
 // Run replays.
 func (c *quarantineReplayCmd) Run(ctx context.Context, io streams) error {
 	return c.withStore(ctx, c.logger(io.Err), func(db *store.DB) error {
 		var replay replay
-		if err := c.replay(ctx, db, io, &replay); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(io.Out, "%d replayed, %d of them duplicates, %d still in the quarantine\n",
+		err := c.replay(ctx, db, io, &replay)
+		_, _ = fmt.Fprintf(io.Out, "%d replayed, %d of them duplicates, %d still in the quarantine\n",
 			replay.appended, replay.duplicates, replay.refused)
 		return err
 	})
@@ -90,10 +91,10 @@ func (c *quarantineReplayCmd) replay(ctx context.Context, db *store.DB, io strea
 		if err != nil {
 			return err
 		}
-		if len(entries) < len(c.IDs) {
-			_, _ = fmt.Fprintf(io.Err, "%d of the ids are not in the quarantine\n", len(c.IDs)-len(entries))
+		if err := replayEntries(ctx, db, io, entries, r); err != nil {
+			return err
 		}
-		return replayEntries(ctx, db, io, entries, r)
+		return missing(c.IDs, entries)
 	}
 	const page = 100
 	for before := int64(0); ; {
@@ -109,6 +110,20 @@ func (c *quarantineReplayCmd) replay(ctx context.Context, db *store.DB, io strea
 		}
 		before = entries[len(entries)-1].ID
 	}
+}
+
+// missing names the ids that are not among the entries.
+func missing(ids []int64, entries []store.Quarantined) error {
+	var absent []string
+	for _, id := range ids {
+		if !slices.ContainsFunc(entries, func(e store.Quarantined) bool { return e.ID == id }) {
+			absent = append(absent, strconv.FormatInt(id, 10))
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Errorf("not in the quarantine: %s", strings.Join(absent, ", "))
+	}
+	return nil
 }
 
 // replayEntries appends what decodes now, with the time at which it came. It

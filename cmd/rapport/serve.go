@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -25,16 +26,16 @@ import (
 type serveCmd struct {
 	databaseFlags
 	logFlags
-	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen."`
+	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Default: ${default}."`
 	WebhookSecret      string        `placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
 	WebhookToken       string        `placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
 	APIToken           string        `name:"api-token" placeholder:"TOKEN" help:"Token that reads carry in Authorization. Needed unless listening on loopback."`
-	MaxBodyBytes       int64         `default:"1048576" placeholder:"BYTES" help:"The largest webhook body that is accepted."`
-	QuarantineMaxAge   time.Duration `default:"720h" placeholder:"DURATION" help:"For how long the quarantine keeps a body that was last seen then."`
-	QuarantineMaxBytes int64         `default:"67108864" placeholder:"BYTES" help:"How much the quarantine keeps; the newest stay."`
-	LagAlarm           time.Duration `default:"1m" placeholder:"DURATION" help:"How far the rollups may be behind before /readyz?for=reads says 503."`
-	PostgresListen     string        `placeholder:"HOST:PORT" help:"Open the private Postgres to Grafana and the like, for the role rapport_reader with its password."`
-	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start."`
+	MaxBodyBytes       int64         `default:"1048576" placeholder:"BYTES" help:"The largest webhook body that is accepted. Default: ${default} (1 MiB)."`
+	QuarantineMaxAge   time.Duration `default:"720h" placeholder:"DURATION" help:"For how long the quarantine keeps a body that was last seen then. Default: ${default} (30 days)."`
+	QuarantineMaxBytes int64         `default:"67108864" placeholder:"BYTES" help:"How much the quarantine keeps; the newest stay. Default: ${default} (64 MiB)."`
+	LagAlarm           time.Duration `default:"1m" placeholder:"DURATION" help:"How far the rollups may be behind before /readyz?for=reads says 503. Default: ${default}."`
+	PostgresListen     string        `placeholder:"HOST:PORT" help:"Open the private Postgres to Grafana and the like, for the role rapport_reader, whose password is in reader.password of the data directory."`
+	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start, as is the default."`
 }
 
 // shutdownTimeout is for how long requests may take to end at a shutdown.
@@ -176,7 +177,9 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 	stopIngest()
 	err := <-ingested
 	stopServices()
-	return errors.Join(err, group.Wait())
+	err = errors.Join(err, group.Wait())
+	s.logger.Info("stopped")
+	return err
 }
 
 func (c *serveCmd) verifier() (*webhook.Verifier, error) {
@@ -231,6 +234,9 @@ func (c *serveCmd) check() error {
 	if c.PostgresListen != "" && c.DatabaseURL != "" {
 		return errors.New("--postgres-listen is for the private Postgres; --database-url names another")
 	}
+	if c.OwnerDatabaseURL != "" && c.DatabaseURL == "" {
+		return errors.New("--owner-database-url is the owner's way to a database that --database-url names: set both")
+	}
 	return nil
 }
 
@@ -244,7 +250,9 @@ func isLoopback(host string) bool {
 
 // greet says what runs where, and what is open.
 func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.DB, database *database, logger *slog.Logger) {
-	base := "http://" + listener.Addr().String()
+	host, _, _ := net.SplitHostPort(c.Listen)
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	base := "http://" + net.JoinHostPort(host, port)
 	logger.Info("rapport is ready", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
 	if c.WebhookSecret == "" && c.WebhookToken == "" {
 		logger.Warn("webhooks are taken without proof, since no RAPPORT_WEBHOOK_SECRET or RAPPORT_WEBHOOK_TOKEN is set")
@@ -256,6 +264,10 @@ func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.D
 		logger.Warn("the log is append-only by triggers alone, since the server's role owns it; see RAPPORT_OWNER_DATABASE_URL")
 	}
 	if database.private != nil && c.PostgresListen != "" {
-		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader")
+		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader",
+			"password_file", filepath.Join(c.DataDir, "reader.password"))
+		if host, _, err := net.SplitHostPort(c.PostgresListen); err == nil && !isLoopback(host) {
+			logger.Warn("the private Postgres has no TLS: let only a network that you trust reach it", "address", c.PostgresListen)
+		}
 	}
 }

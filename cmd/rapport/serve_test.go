@@ -339,7 +339,7 @@ func TestMigrateAndTwoRoles(t *testing.T) {
 	p.post(roomJoin)
 	single := serve(t, nil, "RAPPORT_DATABASE_URL="+db.URL("rapport_owner"))
 	eventually(t, "a single role is told of", func() bool { return strings.Contains(single.output(), "triggers alone") })
-	db.Exec(t, "postgres", "GRANT rapport_reader TO rapport_owner") // as where the owner made the roles
+	db.Exec(t, "postgres", "GRANT rapport_reader TO rapport_server") // as where the owner made the roles
 	for role, want := range map[string]string{"reader": "rapport_reader", "server": "rapport_server", "owner": "rapport_owner"} {
 		url, stderr, code := runRapport(t, []string{"db", "url", "--role", role}, env...)
 		if code != 0 {

@@ -66,7 +66,7 @@ func TestURLs(t *testing.T) {
 
 func TestSharedBuffers(t *testing.T) {
 	t.Parallel()
-	for memory, want := range map[int64]int64{0: 128, 512: 128, 16384: 2048, 1 << 20: 4096} {
+	for memory, want := range map[int64]int64{0: 128, 512: 128, 4096: 512, 1 << 20: 1024} {
 		if got := sharedBuffersMB(memory); got != want {
 			t.Errorf("of %d MB, %d", memory, got)
 		}

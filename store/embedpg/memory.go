@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// sharedBuffersMB is an eighth of the memory, between 128 MB and 4 GB: Postgres
+// sharedBuffersMB is an eighth of the memory, between 128 MB and 1 GB: Postgres
 // shares the machine with Rapport and with the system's own file cache.
 func sharedBuffersMB(memory int64) int64 {
-	return min(max(memory/8, 128), 4096)
+	return min(max(memory/8, 128), 1024)
 }
 
 // memoryMB is the machine's memory, or what our control group leaves of it; 0 if

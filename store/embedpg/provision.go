@@ -37,6 +37,10 @@ func provision(ctx context.Context, conn *pgx.Conn, readerPassword string) error
 	if err != nil {
 		return fmt.Errorf("creating the database %s: %w", database, err)
 	}
+	// So that an analyst finds the views with \dv, and by their bare names.
+	if _, err := conn.Exec(ctx, "ALTER ROLE "+roleReader+" IN DATABASE "+database+" SET search_path = analytics"); err != nil {
+		return fmt.Errorf("setting the search_path of %s: %w", roleReader, err)
+	}
 	return nil
 }
 

@@ -254,12 +254,19 @@ func (in *Ingest) append(ctx context.Context, events []*rapport.Event) []outcome
 	}
 }
 
+// firstPause is between the first two tries of a batch; each further one is
+// twice as long.
+const firstPause = 10 * time.Millisecond
+
 // try appends, again and again until the context ends or the data is at fault.
 // An append whose answer was lost is neither kept nor lost: the fingerprints
 // make it safe to repeat.
 func (in *Ingest) try(ctx context.Context, events []*rapport.Event) ([]store.Appended, error) {
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
 		appended, err := in.log.Append(ctx, events)
+		if err == nil && pause > firstPause {
+			in.opts.Logger.Info("appending works again", "events", len(events))
+		}
 		if err == nil || store.IsDataError(err) || ctx.Err() != nil {
 			return appended, err
 		}
