@@ -28,9 +28,7 @@ CREATE TABLE events (
     payload_raw    bytea,
     -- A retry carries the same time, so it meets its twin under the same key.
     CONSTRAINT events_pkey PRIMARY KEY (session_id, occurred_at, fingerprint),
-    CONSTRAINT events_one_payload CHECK ((payload IS NULL) <> (payload_raw IS NULL)),
-    CONSTRAINT events_fingerprint_size CHECK (octet_length(fingerprint) = 32),
-    CONSTRAINT events_position_positive CHECK (position > 0)
+    CONSTRAINT events_one_payload CHECK ((payload IS NULL) <> (payload_raw IS NULL))
 ) PARTITION BY RANGE (occurred_at);
 
 CREATE INDEX events_position_idx ON events (position);
@@ -127,6 +125,8 @@ COMMENT ON FUNCTION create_events_month IS 'Makes the partition of events for a 
 -- The whole append is one call, so that its lock is taken only after all of its
 -- data has arrived: a server that is frozen while it sends holds nothing. Each
 -- statement of the function has a snapshot of its own, taken after the lock.
+-- The subqueries of ARRAY() keep the order of the arrays: nothing in them sorts,
+-- hashes or runs in parallel.
 -- -1, NaN and the empty string stand for NULL in participants, rating and the
 -- two payloads; newest is the greatest received_at.
 -- +goose StatementBegin
@@ -136,7 +136,7 @@ CREATE FUNCTION append_events(
     message_type text[], language text[], room_name text[], error_code text[], error_severity text[],
     error_category text[], end_reason text[], rating double precision[], fingerprint bytea[],
     headers text[], payload text[], payload_raw bytea[], newest timestamptz,
-    OUT positions bigint[], OUT duplicates boolean[]
+    OUT positions bigint[]
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -146,30 +146,27 @@ DECLARE
 BEGIN
     SELECT l.position INTO STRICT head FROM log_head l FOR UPDATE;
 
-    SELECT array_agg(coalesce(dated.position, near.position) ORDER BY b.ord) INTO twins
-    FROM (
-        SELECT generate_subscripts($1, 1) AS ord, unnest($1) AS occurred_at, unnest($4) AS undated,
-               unnest($7) AS session_id, unnest($19) AS fingerprint
-    ) b
-    LEFT JOIN LATERAL (
-        SELECT e.position FROM events e
-        WHERE e.session_id = b.session_id AND e.occurred_at = b.occurred_at AND e.fingerprint = b.fingerprint
-        LIMIT 1
-    ) dated ON true
-    LEFT JOIN LATERAL (
-        SELECT e.position FROM events e
-        WHERE b.undated AND e.undated AND e.fingerprint = b.fingerprint AND e.session_id = b.session_id
-          AND e.occurred_at BETWEEN b.occurred_at - interval '10 minutes' AND b.occurred_at + interval '10 minutes'
-        ORDER BY e.occurred_at
-        LIMIT 1
-    ) near ON true;
+    twins := ARRAY(
+        SELECT coalesce(dated.position, near.position)
+        FROM (
+            SELECT unnest($1) AS occurred_at, unnest($4) AS undated, unnest($7) AS session_id, unnest($19) AS fingerprint
+        ) b
+        LEFT JOIN LATERAL (
+            SELECT e.position FROM events e
+            WHERE e.session_id = b.session_id AND e.occurred_at = b.occurred_at AND e.fingerprint = b.fingerprint
+            LIMIT 1
+        ) dated ON true
+        LEFT JOIN LATERAL (
+            SELECT e.position FROM events e
+            WHERE b.undated AND e.undated AND e.fingerprint = b.fingerprint AND e.session_id = b.session_id
+              AND e.occurred_at BETWEEN b.occurred_at - interval '10 minutes' AND b.occurred_at + interval '10 minutes'
+            ORDER BY e.occurred_at
+            LIMIT 1
+        ) near ON true);
 
-    SELECT array_agg(coalesce(n.twin, head + n.nth) ORDER BY n.ord), array_agg(n.twin IS NOT NULL ORDER BY n.ord)
-    INTO positions, duplicates
-    FROM (
-        SELECT t.twin, t.ord, count(*) FILTER (WHERE t.twin IS NULL) OVER (ORDER BY t.ord) AS nth
-        FROM (SELECT unnest(twins) AS twin, generate_subscripts(twins, 1) AS ord) t
-    ) n;
+    positions := ARRAY(
+        SELECT coalesce(-t.twin, head + count(*) FILTER (WHERE t.twin IS NULL) OVER (ROWS UNBOUNDED PRECEDING))
+        FROM (SELECT unnest(twins) AS twin) t);
 
     INSERT INTO events (
         position, occurred_at, received_at, participants, undated, event_type, agent_id, session_id,
@@ -181,25 +178,24 @@ BEGIN
         b.error_severity, b.error_category, b.end_reason, nullif(b.rating, 'NaN'), b.fingerprint,
         b.headers::json, nullif(b.payload, '')::json, nullif(b.payload_raw, '')
     FROM (
-        SELECT unnest(positions) AS position, unnest(duplicates) AS duplicate, unnest($1) AS occurred_at,
-               unnest($2) AS received_at, unnest($3) AS participants, unnest($4) AS undated, unnest($5) AS event_type,
+        SELECT unnest(positions) AS position, unnest($1) AS occurred_at, unnest($2) AS received_at,
+               unnest($3) AS participants, unnest($4) AS undated, unnest($5) AS event_type,
                unnest($6) AS agent_id, unnest($7) AS session_id, unnest($8) AS user_id, unnest($9) AS role,
                unnest($10) AS message, unnest($11) AS message_type, unnest($12) AS language, unnest($13) AS room_name,
                unnest($14) AS error_code, unnest($15) AS error_severity, unnest($16) AS error_category,
                unnest($17) AS end_reason, unnest($18) AS rating, unnest($19) AS fingerprint, unnest($20) AS headers,
                unnest($21) AS payload, unnest($22) AS payload_raw
     ) b
-    WHERE NOT b.duplicate;
+    WHERE b.position > 0;
     GET DIAGNOSTICS added = ROW_COUNT;
 
     IF added > 0 THEN
         UPDATE log_head l SET position = head + added,
             received_at = greatest(l.received_at, $23);
-        PERFORM pg_notify('rapport_log', (head + added)::text);
     END IF;
 END $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION append_events IS 'Appends a batch to the log. Returns for each event its position and whether it was there already, in which case the position is its twin''s. Events of one batch must be distinct.';
+COMMENT ON FUNCTION append_events IS 'Appends a batch to the log. Returns for each event its position; negated, that of its twin if it was there already. Events of one batch must be distinct.';
 
 CREATE TABLE quarantine (
     id            bigint      GENERATED ALWAYS AS IDENTITY,

@@ -1,13 +1,15 @@
 -- The event log: appending and following.
 
 -- name: EventAppendMany :one
-SELECT positions::bigint[] AS positions, duplicates::boolean[] AS duplicates
-FROM append_events(
+SELECT append_events(
     @occurred_at::timestamptz[], @received_at::timestamptz[], @participants::integer[], @undated::boolean[],
     @event_type::text[], @agent_id::text[], @session_id::text[], @user_id::text[], @role::text[], @message::text[],
     @message_type::text[], @language::text[], @room_name::text[], @error_code::text[], @error_severity::text[],
     @error_category::text[], @end_reason::text[], @rating::double precision[], @fingerprint::bytea[],
-    @headers::text[], @payload::text[], @payload_raw::bytea[], @newest::timestamptz);
+    @headers::text[], @payload::text[], @payload_raw::bytea[], @newest::timestamptz)::bigint[] AS positions;
+
+-- name: LogNotify :exec
+SELECT pg_notify('rapport_log', '');
 
 -- name: EventsMonthCreate :exec
 SELECT create_events_month(@month::date);

@@ -34,22 +34,26 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	if err := db.ensureMonths(ctx, events); err != nil {
 		return nil, err
 	}
-	row, err := db.q.EventAppendMany(ctx, appendParams(events))
+	positions, err := db.q.EventAppendMany(ctx, appendParams(events))
 	if sqlState(err) == noPartition {
 		// A month that we knew of was dropped meanwhile.
 		db.forgetMonths()
 		if err := db.ensureMonths(ctx, events); err != nil {
 			return nil, err
 		}
-		row, err = db.q.EventAppendMany(ctx, appendParams(events))
+		positions, err = db.q.EventAppendMany(ctx, appendParams(events))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("appending to the log: %w", err)
 	}
 	appended := make([]Appended, len(events))
-	for i := range events {
-		appended[i] = Appended{Position: row.Positions[i], Duplicate: row.Duplicates[i]}
+	for i, position := range positions {
+		appended[i] = Appended{Position: max(position, -position), Duplicate: position < 0}
 		db.noteReceipt(events[i].ReceivedAt)
+	}
+	select {
+	case db.grown <- struct{}{}:
+	default: // it is known already
 	}
 	return appended, nil
 }

@@ -43,7 +43,8 @@ type DB struct {
 	pool *pgxpool.Pool
 	q    *dbsqlc.Queries
 
-	newest atomic.Int64 // µs since 1970; newest received_at known to be in the log
+	grown  chan struct{} // holds one token after an append that was not announced yet
+	newest atomic.Int64  // µs since 1970; newest received_at known to be in the log
 
 	mu     sync.Mutex
 	months map[month]bool // those that are known to have a partition; guarded by mu
@@ -60,7 +61,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	return &DB{pool: pool, q: dbsqlc.New(pool), months: make(map[month]bool)}, nil
+	return &DB{pool: pool, q: dbsqlc.New(pool), months: make(map[month]bool), grown: make(chan struct{}, 1)}, nil
 }
 
 // Close waits for the connections that are in use, and closes them all.

@@ -12,6 +12,28 @@ import (
 // lost when their connection is, and a standby has none.
 const pollEvery = time.Second
 
+// Announce tells all processes that the log has grown, until the context ends;
+// it then returns nil. It comes after the answers, and under load for many
+// appends at once: nobody waits for it, and whoever misses it polls.
+func (db *DB) Announce(ctx context.Context) error {
+	for {
+		select {
+		case <-db.grown:
+			_ = db.q.LogNotify(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-time.After(announceEvery):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// announceEvery is between two announcements.
+const announceEvery = 5 * time.Millisecond
+
 // Watch wakes those who wait for the log or the rollups to move. A wake-up is
 // never data: who is woken looks for itself.
 type Watch struct {

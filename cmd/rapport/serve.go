@@ -95,6 +95,10 @@ type server struct {
 // service runs until its context ends.
 type service interface{ Run(context.Context) error }
 
+type serviceFunc func(context.Context) error
+
+func (f serviceFunc) Run(ctx context.Context) error { return f(ctx) }
+
 func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *database, verifier *webhook.Verifier, logger *slog.Logger) (*server, error) {
 	settings, err := db.Settings(ctx)
 	if err != nil {
@@ -114,6 +118,7 @@ func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *databas
 	s.ingest = ingest.New(db, ingest.Options{Quarantine: bounds, OnCommit: metrics.OnCommit, Logger: logger})
 	s.others = []service{
 		watch,
+		serviceFunc(db.Announce),
 		aggregator.NewFollower(db, watch, sessions, logger),
 		&store.Maintenance{DB: db, Quarantine: bounds, Logger: logger},
 	}

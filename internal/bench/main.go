@@ -8,7 +8,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -99,11 +98,7 @@ func throughput(ctx context.Context, s *system, o options) error {
 // one INSERT, taken by turns.
 func single(ctx context.Context, s *system, o options) error {
 	generate := generator{run: "single"}
-	client, err := dial(s.addr)
-	if err != nil {
-		return err
-	}
-	defer client.close()
+	sender := newSender(s.addr, 1)
 	var inserts, deliveries []float64
 	for i := range o.single {
 		began := time.Now()
@@ -111,10 +106,10 @@ func single(ctx context.Context, s *system, o options) error {
 			return err
 		}
 		inserts = append(inserts, float64(time.Since(began).Microseconds()))
-		request := generate.request()
+		d := generate.next()
 		began = time.Now()
-		if status, err := client.post(request); err != nil || status != http.StatusOK {
-			return fmt.Errorf("a single delivery: status %d, %w", status, err)
+		if err := sender.post(d); err != nil {
+			return fmt.Errorf("a single delivery: %w", err)
 		}
 		deliveries = append(deliveries, float64(time.Since(began).Microseconds()))
 		if err := s.caughtUp(ctx); err != nil { // idle again

@@ -113,13 +113,13 @@ func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (htt
 		s.committing.Add(int64(c.Took))
 	}})
 	s.watch = store.NewWatch(url)
-	services := []interface{ Run(context.Context) error }{
-		s.watch, in, aggregator.NewFollower(s.db, s.watch, sessions, logger),
+	services := []func(context.Context) error{
+		s.watch.Run, s.db.Announce, in.Run, aggregator.NewFollower(s.db, s.watch, sessions, logger).Run,
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	for _, service := range services {
 		done := make(chan struct{})
-		go func() { defer close(done); _ = service.Run(ctx) }()
+		go func() { defer close(done); _ = service(ctx) }()
 		s.stops = append(s.stops, func() { <-done })
 	}
 	s.stops = append(s.stops, cancel)

@@ -74,7 +74,7 @@ func start() (*embedpg.Server, error) {
 // Database is a database of one test.
 type Database struct {
 	*store.DB              // as the server's role
-	Watch     *store.Watch // runs until the test ends
+	Watch     *store.Watch // runs until the test ends, and so do announcements
 	URL       func(role string) string
 }
 
@@ -90,12 +90,10 @@ func New(t testing.TB) *Database {
 	t.Cleanup(db.Close)
 	d.DB, d.Watch = db, store.NewWatch(d.URL("rapport_server"))
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = d.Watch.Run(ctx)
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
+	var running sync.WaitGroup
+	running.Go(func() { _ = d.Watch.Run(ctx) })
+	running.Go(func() { _ = db.Announce(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
 	return d
 }
 

@@ -14,13 +14,12 @@ import (
 
 const eventAppendMany = `-- name: EventAppendMany :one
 
-SELECT positions::bigint[] AS positions, duplicates::boolean[] AS duplicates
-FROM append_events(
+SELECT append_events(
     $1::timestamptz[], $2::timestamptz[], $3::integer[], $4::boolean[],
     $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
     $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
     $16::text[], $17::text[], $18::double precision[], $19::bytea[],
-    $20::text[], $21::text[], $22::bytea[], $23::timestamptz)
+    $20::text[], $21::text[], $22::bytea[], $23::timestamptz)::bigint[] AS positions
 `
 
 type EventAppendManyParams struct {
@@ -49,13 +48,8 @@ type EventAppendManyParams struct {
 	Newest        time.Time
 }
 
-type EventAppendManyRow struct {
-	Positions  []int64
-	Duplicates []bool
-}
-
 // The event log: appending and following.
-func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams) (EventAppendManyRow, error) {
+func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams) ([]int64, error) {
 	row := q.db.QueryRow(ctx, eventAppendMany,
 		arg.OccurredAt,
 		arg.ReceivedAt,
@@ -81,9 +75,9 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 		arg.PayloadRaw,
 		arg.Newest,
 	)
-	var i EventAppendManyRow
-	err := row.Scan(&i.Positions, &i.Duplicates)
-	return i, err
+	var positions []int64
+	err := row.Scan(&positions)
+	return positions, err
 }
 
 const eventListAfter = `-- name: EventListAfter :many
@@ -294,4 +288,13 @@ func (q *Queries) LogHeadGet(ctx context.Context) (LogHeadGetRow, error) {
 	var i LogHeadGetRow
 	err := row.Scan(&i.Position, &i.ReceivedAt)
 	return i, err
+}
+
+const logNotify = `-- name: LogNotify :exec
+SELECT pg_notify('rapport_log', '')
+`
+
+func (q *Queries) LogNotify(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, logNotify)
+	return err
 }
