@@ -80,8 +80,8 @@ func (f *Fold) Windows(events []*Event) []*Window {
 	return f.Continue(nil, events)
 }
 
-// Continue folds events that all come strictly after last.LastEventAt onto a
-// stored window, which it changes, and into new ones behind it. The result
+// Continue folds events that all come after those of a window, by Compare, onto
+// the window, which it changes, and into new ones behind it. The result
 // begins with last, unless that is nil.
 func (f *Fold) Continue(last *Window, events []*Event) []*Window {
 	slices.SortFunc(events, Compare)

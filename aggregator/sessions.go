@@ -55,7 +55,11 @@ func (p *Sessions) Apply(ctx context.Context, tx *store.Tx, events []*rapport.Ev
 		session, known := last[conversation]
 		switch {
 		case !known:
-			change.Written = append(change.Written, p.fold.Windows(group)...)
+			windows, err := p.foldOnto(ctx, tx, nil, group)
+			if err != nil {
+				return err
+			}
+			change.Written = append(change.Written, windows...)
 		case comesAfter(group, session.LastEventAt):
 			carried[conversation] = session
 		default:
@@ -100,7 +104,10 @@ func (p *Sessions) carryOn(ctx context.Context, tx *store.Tx, carried map[store.
 	}
 	for conversation, session := range carried {
 		key := store.KeyOf(&session)
-		windows := p.fold.Continue(rapport.Resume(session, said[key]), groups[conversation])
+		windows, err := p.foldOnto(ctx, tx, rapport.Resume(session, said[key]), groups[conversation])
+		if err != nil {
+			return err
+		}
 		if windows[0].EventCount == session.EventCount {
 			windows = windows[1:] // all went into new sessions: the last one stays as it is
 		} else {
@@ -129,7 +136,44 @@ func (p *Sessions) foldAnew(ctx context.Context, tx *store.Tx, conversation stor
 			change.Replaced = append(change.Replaced, key)
 			change.Refolded = append(change.Refolded, key)
 		}
-		change.Written = append(change.Written, p.fold.Windows(again)...)
+		windows, err := p.foldOnto(ctx, tx, nil, again)
+		if err != nil {
+			return err
+		}
+		change.Written = append(change.Written, windows...)
 	}
 	return nil
+}
+
+// stretchBytes is how much text is folded before the transaction shows a sign of
+// life: the sentiment of a megabyte takes up to half a second.
+const stretchBytes = 1 << 20
+
+// foldOnto folds events onto the last session, or into new ones if there is
+// none, in stretches.
+func (p *Sessions) foldOnto(ctx context.Context, tx *store.Tx, last *rapport.Window, events []*rapport.Event) ([]*rapport.Window, error) {
+	slices.SortFunc(events, rapport.Compare)
+	var windows []*rapport.Window
+	if last != nil {
+		windows = append(windows, last)
+	}
+	for len(events) > 0 {
+		n, bytes := 0, 0
+		for n < len(events) && (n == 0 || bytes < stretchBytes) {
+			bytes += len(events[n].Text)
+			n++
+		}
+		more := p.fold.Continue(last, events[:n:n])
+		if last != nil {
+			more = more[1:] // it stands there already
+		}
+		windows, events = append(windows, more...), events[n:]
+		last = windows[len(windows)-1]
+		if bytes >= stretchBytes {
+			if err := tx.KeepAlive(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return windows, nil
 }

@@ -165,7 +165,7 @@ func (c *databaseCollector) Collect(metrics chan<- prometheus.Metric) {
 		gauge(followerEvents, float64(lag.Events), store.SessionsFollower)
 		gauge(followerAge, lag.Age.Seconds(), store.SessionsFollower)
 	}
-	if entries, bytes, _, err := c.db.QuarantineStats(ctx); err == nil {
+	if entries, bytes, err := c.db.QuarantineStats(ctx); err == nil {
 		gauge(quarantineSize, float64(entries))
 		gauge(quarantineSum, float64(bytes))
 	}

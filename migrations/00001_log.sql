@@ -87,7 +87,7 @@ INSERT INTO log_head (position, received_at) VALUES (0, '2015-01-01 00:00:00+00'
 
 -- +goose StatementBegin
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql
-SET search_path = public, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'the event log is append-only: % of % refused', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege';
@@ -104,12 +104,16 @@ CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events
 -- reader, and no reader for it. The caller sets a short lock_timeout.
 -- +goose StatementBegin
 CREATE FUNCTION create_events_month(month date) RETURNS void LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = public, pg_temp AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     first date := date_trunc('month', month)::date;
     name  text := 'events_' || to_char(first, 'YYYY_MM');
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('rapport ' || name, 0));
+    IF to_regclass(format('public.%I', name)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    -- What ATTACH takes anyway, so that two do not make the same month.
+    LOCK TABLE public.events IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(format('public.%I', name)) IS NOT NULL THEN
         RETURN;
     END IF;
@@ -137,14 +141,14 @@ CREATE FUNCTION append_events(
     error_category text[], end_reason text[], rating double precision[], fingerprint bytea[],
     headers text[], payload text[], payload_raw bytea[], newest timestamptz,
     OUT positions bigint[]
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     head  bigint;
     twins bigint[];
     added bigint;
 BEGIN
-    SELECT l.position INTO STRICT head FROM log_head l FOR UPDATE;
+    SELECT l.position INTO STRICT head FROM public.log_head l FOR UPDATE;
 
     twins := ARRAY(
         SELECT coalesce(dated.position, near.position)
@@ -152,12 +156,12 @@ BEGIN
             SELECT unnest($1) AS occurred_at, unnest($4) AS undated, unnest($7) AS session_id, unnest($19) AS fingerprint
         ) b
         LEFT JOIN LATERAL (
-            SELECT e.position FROM events e
+            SELECT e.position FROM public.events e
             WHERE e.session_id = b.session_id AND e.occurred_at = b.occurred_at AND e.fingerprint = b.fingerprint
             LIMIT 1
         ) dated ON true
         LEFT JOIN LATERAL (
-            SELECT e.position FROM events e
+            SELECT e.position FROM public.events e
             WHERE b.undated AND e.undated AND e.fingerprint = b.fingerprint AND e.session_id = b.session_id
               AND e.occurred_at BETWEEN b.occurred_at - interval '10 minutes' AND b.occurred_at + interval '10 minutes'
             ORDER BY e.occurred_at
@@ -168,7 +172,7 @@ BEGIN
         SELECT coalesce(-t.twin, head + count(*) FILTER (WHERE t.twin IS NULL) OVER (ROWS UNBOUNDED PRECEDING))
         FROM (SELECT unnest(twins) AS twin) t);
 
-    INSERT INTO events (
+    INSERT INTO public.events (
         position, occurred_at, received_at, participants, undated, event_type, agent_id, session_id,
         user_id, role, message, message_type, language, room_name, error_code, error_severity,
         error_category, end_reason, rating, fingerprint, headers, payload, payload_raw)
@@ -190,7 +194,7 @@ BEGIN
     GET DIAGNOSTICS added = ROW_COUNT;
 
     IF added > 0 THEN
-        UPDATE log_head l SET position = head + added,
+        UPDATE public.log_head l SET position = head + added,
             received_at = greatest(l.received_at, $23);
     END IF;
 END $$;

@@ -18,6 +18,13 @@ BEGIN
         END;
     END LOOP;
 
+    BEGIN
+        -- What others put into public, the server could take for its own.
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+    EXCEPTION
+        WHEN insufficient_privilege THEN NULL; -- the server tells of it
+    END;
+
     -- A PUBLIC privilege would let every role of the cluster append.
     REVOKE ALL ON FUNCTION append_events, create_events_month FROM PUBLIC;
 

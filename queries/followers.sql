@@ -23,6 +23,11 @@ SELECT f.position, h.position AS head,
 FROM followers f, log_head h
 WHERE f.name = @name;
 
+-- name: KeepAlive :exec
+-- Tells the others, and idle_in_transaction_session_timeout, that this
+-- transaction is at work.
+SELECT 1;
+
 -- name: FrozenTerminate :many
 -- Ends transactions of ours that wait for their client: it is frozen or gone.
 -- They hold locks that everybody else waits for.

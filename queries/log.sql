@@ -14,25 +14,22 @@ SELECT pg_notify('rapport_log', '');
 -- name: EventsMonthCreate :exec
 SELECT create_events_month(@month::date);
 
--- name: EventsMonthList :many
--- The first days of the months that have a partition.
-SELECT to_date(substring(c.relname FROM '^events_(\d{4}_\d{2})$'), 'YYYY_MM')::date AS month
-FROM pg_catalog.pg_inherits i
-JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'public.events'::regclass
-ORDER BY 1;
-
 -- name: LogHeadGet :one
 SELECT position, received_at FROM log_head;
 
 -- name: EventListAfter :many
--- What a projection folds, in the order of the log.
-SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-       room_name, end_reason, rating, fingerprint
-FROM events
-WHERE position > @after AND position <= @up_to
-ORDER BY position
-LIMIT @max_events;
+-- What a projection folds, in the order of the log: at most max_events, and no
+-- more once there are max_bytes of text.
+SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint
+FROM (
+    SELECT l.*, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
+    FROM (SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
+                 room_name, end_reason, rating, fingerprint
+          FROM events WHERE position > @after AND position <= @up_to ORDER BY position LIMIT @max_events) l
+) e
+WHERE e.bytes_before < @max_bytes::bigint
+ORDER BY e.position;
 
 -- name: EventListOfSpan :many
 -- One conversation's events of a span of time, as far as the log has been followed.
@@ -43,6 +40,3 @@ WHERE session_id = @session_id AND agent_id = @agent_id
   AND occurred_at BETWEEN @since AND @until
   AND position <= @up_to
   AND event_type NOT IN ('test', 'ping');
-
--- name: EventReceivedAt :one
-SELECT received_at FROM events WHERE position = @position;

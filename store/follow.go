@@ -22,6 +22,9 @@ const SessionsFollower = "sessions"
 // the middle of a message, which no timeout of Postgres sees.
 const frozenAfter = 6 * time.Second
 
+// maxStepBytes bounds the texts of a step. One event is always taken.
+const maxStepBytes = 4 << 20
+
 // Step tells what a follower's step did.
 type Step struct {
 	Busy     bool  // another process follows: nothing was done
@@ -36,6 +39,11 @@ type Tx struct {
 	q    *dbsqlc.Queries
 	upTo int64 // the position that the step moves to
 }
+
+// KeepAlive tells the others that the transaction is at work, while something is
+// computed between its statements: whoever is silent for frozenAfter is taken for
+// frozen.
+func (tx *Tx) KeepAlive(ctx context.Context) error { return tx.q.KeepAlive(ctx) }
 
 // Follow takes the follower's row, gives at most limit events behind its
 // position to apply, and moves the position past them: all in one transaction.
@@ -85,7 +93,7 @@ func eventsAfter(ctx context.Context, q *dbsqlc.Queries, after, head int64, limi
 		return nil, nil
 	}
 	rows, err := q.EventListAfter(ctx, dbsqlc.EventListAfterParams{
-		After: after, UpTo: head, MaxEvents: int32(limit),
+		After: after, UpTo: head, MaxEvents: int32(limit), MaxBytes: maxStepBytes,
 	})
 	if err != nil {
 		return nil, err

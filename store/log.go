@@ -34,14 +34,14 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	if err := db.ensureMonths(ctx, events); err != nil {
 		return nil, err
 	}
-	positions, err := db.q.EventAppendMany(ctx, appendParams(events))
+	positions, err := db.keep.EventAppendMany(ctx, appendParams(events))
 	if sqlState(err) == noPartition {
 		// A month that we knew of was dropped meanwhile.
 		db.forgetMonths()
 		if err := db.ensureMonths(ctx, events); err != nil {
 			return nil, err
 		}
-		positions, err = db.q.EventAppendMany(ctx, appendParams(events))
+		positions, err = db.keep.EventAppendMany(ctx, appendParams(events))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("appending to the log: %w", err)
@@ -161,6 +161,12 @@ func (db *DB) EnsureMonth(ctx context.Context, t time.Time) error {
 	return nil
 }
 
+// Prepare makes the partition that an event needs, if it is missing: for an event
+// of an unusual month that may take time, in which others must not wait.
+func (db *DB) Prepare(ctx context.Context, event *rapport.Event) error {
+	return db.ensureMonth(ctx, monthOf(event.OccurredAt))
+}
+
 func (db *DB) ensureMonths(ctx context.Context, events []*rapport.Event) error {
 	var last month
 	for _, e := range events {
@@ -181,12 +187,12 @@ func (db *DB) ensureMonth(ctx context.Context, m month) error {
 	if known {
 		return nil
 	}
-	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, db.keepers, func(tx pgx.Tx) error {
 		// Attaching must not queue up before everybody else for long.
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
 			return err
 		}
-		return db.q.WithTx(tx).EventsMonthCreate(ctx, pgtype.Date{Time: m.firstDay(), Valid: true})
+		return db.keep.WithTx(tx).EventsMonthCreate(ctx, pgtype.Date{Time: m.firstDay(), Valid: true})
 	})
 	if err != nil {
 		return fmt.Errorf("making the partition for %s: %w", m.firstDay().Format("2006-01"), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -192,5 +193,43 @@ func TestEveryPublicColumnIsDescribed(t *testing.T) {
 		WHERE c.relnamespace = 'analytics'::regnamespace AND col_description(c.oid, a.attnum) IS NULL`)
 	if len(missing) > 0 {
 		t.Errorf("without a comment: %v", missing)
+	}
+}
+
+func TestAFunctionOfTheReaderIsNotTakenForOurs(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	db.Exec(t, "postgres", "GRANT CREATE ON SCHEMA public TO PUBLIC") // as Postgres 14 has it
+	db.Exec(t, "rapport_reader", `
+		CREATE FUNCTION public.unnest(timestamptz[]) RETURNS SETOF timestamptz LANGUAGE plpgsql AS $$
+		BEGIN RAISE 'taken over as %', current_user; END $$`)
+	appendAll(t, db, message("a", noon))
+	if may, err := db.PublicMayCreate(t.Context()); err != nil || !may {
+		t.Errorf("the operator is not told: %v, %v", may, err)
+	}
+}
+
+func TestAStepIsBoundedByItsTexts(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	var events []*rapport.Event
+	for i := range 8 {
+		e := message(fmt.Sprint(i), noon)
+		e.Text = strings.Repeat("long ", 200_000)
+		events = append(events, e)
+	}
+	appendAll(t, db, events...)
+	var steps []int
+	for done := 0; done < len(events); {
+		step, err := db.Follow(t.Context(), store.SessionsFollower, 100,
+			func(context.Context, *store.Tx, []*rapport.Event) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step.Events)
+		done += step.Events
+	}
+	if len(steps) != 2 {
+		t.Errorf("8 MB of texts were taken in steps of %v", steps)
 	}
 }

@@ -83,11 +83,11 @@ func migrate(ctx context.Context, ownerURL string) (Migrated, error) {
 }
 
 func openOwner(ctx context.Context, url string) (*sql.DB, error) {
-	config, err := pgx.ParseConfig(url)
+	pool, err := parseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("the owner's database URL can't be read (want postgres://user:password@host:port/database): %w", hideURL(err))
+		return nil, err
 	}
-	prepareConn(config)
+	config := pool.ConnConfig
 	config.RuntimeParams["statement_timeout"] = "0" // a migration takes the time that it needs
 	config.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	db := stdlib.OpenDB(*config)
@@ -192,6 +192,18 @@ func (db *DB) GuardedByTriggersOnly(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("reading the role's rights: %w", err)
 	}
 	return can, nil
+}
+
+// PublicMayCreate reports whether every role of the cluster may create objects in
+// the schema public, where the server looks for its own: the default of Postgres
+// 14, which only the schema's owner can take back.
+func (db *DB) PublicMayCreate(ctx context.Context) (bool, error) {
+	var may bool
+	err := db.pool.QueryRow(ctx, "SELECT has_schema_privilege('public', 'public', 'CREATE')").Scan(&may)
+	if err != nil {
+		return false, fmt.Errorf("reading the rights on the schema: %w", err)
+	}
+	return may, nil
 }
 
 // Settings are those that the rollups are folded with.

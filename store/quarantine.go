@@ -36,7 +36,7 @@ func DefaultQuarantineBounds() QuarantineBounds {
 // entry's id: the same for the same body, which is only counted.
 func (db *DB) Quarantine(ctx context.Context, body []byte, reason string, headers map[string]string, seenAt time.Time) (int64, error) {
 	sum := sha256.Sum256(body)
-	id, err := db.q.QuarantineUpsert(ctx, dbsqlc.QuarantineUpsertParams{
+	id, err := db.keep.QuarantineUpsert(ctx, dbsqlc.QuarantineUpsertParams{
 		BodySha256: sum[:], Body: body, Reason: reason, Headers: []byte(headersJSON(headers)), SeenAt: seenAt,
 	})
 	if err != nil {
@@ -92,14 +92,13 @@ func (db *DB) QuarantineDelete(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-// QuarantineStats count the entries, the bytes of their bodies, and how often
-// they came.
-func (db *DB) QuarantineStats(ctx context.Context) (entries, bytes, seen int64, err error) {
+// QuarantineStats count the entries and the bytes of their bodies.
+func (db *DB) QuarantineStats(ctx context.Context) (entries, bytes int64, err error) {
 	row, err := db.q.QuarantineStats(ctx)
 	if err != nil {
-		return 0, 0, 0, fmt.Errorf("counting the quarantine: %w", err)
+		return 0, 0, fmt.Errorf("counting the quarantine: %w", err)
 	}
-	return row.Entries, row.Bytes, row.Seen, nil
+	return row.Entries, row.Bytes, nil
 }
 
 func quarantinedOf(row dbsqlc.QuarantineGetManyRow) Quarantined {

@@ -180,9 +180,13 @@ func (query *SessionQuery) sql() (string, []any) {
 	if len(where.clauses) > 0 {
 		sql += " WHERE " + strings.Join(where.clauses, " AND ")
 	}
+	nulls := ""
+	if query.Sort == SortQualityScore { // said of another column, it would keep an index from being used
+		nulls = " NULLS LAST"
+	}
 	// Where the column is the last of the ties' order too, naming it twice is harmless.
-	sql += fmt.Sprintf(" ORDER BY %s %s NULLS LAST, agent_id, session_id, started_at LIMIT %d",
-		column, direction, query.Limit+1)
+	sql += fmt.Sprintf(" ORDER BY %s %s%s, agent_id, session_id, started_at LIMIT %d",
+		column, direction, nulls, query.Limit+1)
 	return sql, where.args
 }
 
@@ -202,6 +206,12 @@ func (query *SessionQuery) after(where *conditions, column string) {
 	if query.Descending {
 		beyond = "<"
 	}
-	where.add(fmt.Sprintf("(%[1]s %[2]s %%s OR (%[1]s = %%s AND %[3]s) OR %[1]s IS NULL)", column, beyond, tie),
+	if query.Sort == SortQualityScore {
+		where.add(fmt.Sprintf("(%[1]s %[2]s %%s OR (%[1]s = %%s AND %[3]s) OR %[1]s IS NULL)", column, beyond, tie),
+			value, value, key.AgentID, key.SessionID, key.StartedAt)
+		return
+	}
+	// The first condition follows from the second, and is what an index can be entered by.
+	where.add(fmt.Sprintf("%[1]s %[2]s= %%s AND (%[1]s %[2]s %%s OR %[3]s)", column, beyond, tie),
 		value, value, key.AgentID, key.SessionID, key.StartedAt)
 }

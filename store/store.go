@@ -29,8 +29,9 @@ var sessionParams = map[string]string{
 	"application_name":                    applicationName,
 	"search_path":                         "public",
 	"timezone":                            "UTC",
-	"synchronous_commit":                  "on", // answered means durable
-	"lock_timeout":                        "8s", // longer than a frozen peer may hold a lock
+	"synchronous_commit":                  "on",             // answered means durable
+	"default_transaction_isolation":       "read committed", // positions rest on it
+	"lock_timeout":                        "8s",             // longer than a frozen peer may hold a lock
 	"statement_timeout":                   "30s",
 	"idle_in_transaction_session_timeout": "5s",
 	"tcp_keepalives_idle":                 "10",
@@ -40,8 +41,13 @@ var sessionParams = map[string]string{
 
 // DB is a database of Rapport. Its methods may be used by many goroutines.
 type DB struct {
-	pool *pgxpool.Pool
+	pool *pgxpool.Pool // of reads and followers
 	q    *dbsqlc.Queries
+
+	// Deliveries have connections of their own: slow reads must not keep them
+	// waiting.
+	keepers *pgxpool.Pool
+	keep    *dbsqlc.Queries
 
 	grown  chan struct{} // holds one token after an append that was not announced yet
 	newest atomic.Int64  // µs since 1970; newest received_at known to be in the log
@@ -50,37 +56,60 @@ type DB struct {
 	months map[month]bool // those that are known to have a partition; guarded by mu
 }
 
+// How many connections a server has to its database, besides the one that
+// listens; few enough for several servers beside each other on a stock Postgres.
+const (
+	readConns = 12
+	keepConns = 4
+)
+
 // Open connects to the database of a URL, whose schema must be current: see
 // Migrate and CheckSchema.
 func Open(ctx context.Context, url string) (*DB, error) {
-	config, err := poolConfig(url)
+	pool, err := openPool(ctx, url, readConns)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	keepers, err := openPool(ctx, url, keepConns)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the database: %w", err)
+		pool.Close()
+		return nil, err
 	}
-	return &DB{pool: pool, q: dbsqlc.New(pool), months: make(map[month]bool), grown: make(chan struct{}, 1)}, nil
+	return &DB{
+		pool: pool, q: dbsqlc.New(pool), keepers: keepers, keep: dbsqlc.New(keepers),
+		months: make(map[month]bool), grown: make(chan struct{}, 1),
+	}, nil
 }
 
-// Close waits for the connections that are in use, and closes them all.
-func (db *DB) Close() { db.pool.Close() }
+// closeTimeout is for how long Close waits: a connection to a database that
+// hangs can't be closed in good order.
+const closeTimeout = time.Second
 
-// Ping reports whether the database answers.
-func (db *DB) Ping(ctx context.Context) error { return db.pool.Ping(ctx) }
+// Close waits for the connections that are in use, but not for long, and closes
+// them all.
+func (db *DB) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		db.pool.Close()
+		db.keepers.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+	}
+}
 
-func poolConfig(url string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(url)
+// Ping reports whether the database answers those who keep deliveries.
+func (db *DB) Ping(ctx context.Context) error { return db.keepers.Ping(ctx) }
+
+func openPool(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
+	config, err := parseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("the database URL can't be read (want postgres://user:password@host:port/database): %w", hideURL(err))
+		return nil, err
 	}
-	if !strings.Contains(url, "pool_max_conns") {
-		// Enough for the writer, the follower and a page of readers, few enough
-		// for several servers beside each other on a stock Postgres.
-		config.MaxConns = 12
-	}
-	prepareConn(config.ConnConfig)
+	config.MaxConns, config.MinConns, config.MinIdleConns = conns, 0, 0
+	config.PingTimeout = 2 * time.Second
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{
 			Name: "timestamptz", OID: pgtype.TimestamptzOID,
@@ -88,27 +117,34 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 		})
 		return nil
 	}
-	return config, nil
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the database: %w", err)
+	}
+	return pool, nil
 }
 
-// prepareConn sets what every connection of ours has, pooled or not.
-func prepareConn(config *pgx.ConnConfig) {
+// ErrURL says that a database URL can't be read. It repeats nothing of the URL,
+// which may hold a password.
+var ErrURL = errors.New("the database URL can't be read: it must be postgres://user:password@host:port/database, " +
+	"with whatever is no letter or digit in the password percent-encoded (@ is %40)")
+
+// parseURL reads a URL, and sets what every connection of ours has.
+func parseURL(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url) // and not pgx's, which refuses a pool's parameters
+	if err != nil || strings.Contains(config.ConnConfig.Host, "@") {
+		return nil, ErrURL
+	}
+	conn := config.ConnConfig
 	for name, value := range sessionParams {
-		config.RuntimeParams[name] = value
+		conn.RuntimeParams[name] = value
 	}
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = 5 * time.Second
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = 5 * time.Second
 	}
-	dialer := &net.Dialer{KeepAlive: 10 * time.Second, Timeout: config.ConnectTimeout}
-	config.DialFunc = dialer.DialContext
-}
-
-// hideURL drops the URL that a parse error quotes: it may hold a password.
-func hideURL(err error) error {
-	if parse, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
-		return errors.Unwrap(parse)
-	}
-	return err
+	dialer := &net.Dialer{KeepAlive: 10 * time.Second, Timeout: conn.ConnectTimeout}
+	conn.DialFunc = dialer.DialContext
+	return config, nil
 }
 
 // inTx runs f in one READ COMMITTED transaction.

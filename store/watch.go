@@ -78,12 +78,11 @@ func (w *Watch) Run(ctx context.Context) error {
 
 // listen wakes at every notification, until its connection fails.
 func (w *Watch) listen(ctx context.Context) {
-	config, err := pgx.ParseConfig(w.url)
+	config, err := parseURL(w.url)
 	if err != nil {
 		return
 	}
-	prepareConn(config)
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return
 	}

@@ -168,6 +168,11 @@ func asReader(link string) (string, error) {
 		return "", errors.New("the database URL can't be read (want postgres://user:password@host:port/database)")
 	}
 	query := u.Query()
+	for name := range query {
+		if strings.HasPrefix(name, "pool_") { // psql does not know them
+			query.Del(name)
+		}
+	}
 	options := strings.TrimSpace(query.Get("options") + " -c role=rapport_reader -c search_path=analytics")
 	query.Set("options", options)
 	// psql takes a + for itself, not for a space.

@@ -38,8 +38,13 @@ type serveCmd struct {
 	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start, as is the default."`
 }
 
-// shutdownTimeout is for how long requests may take to end at a shutdown.
-const shutdownTimeout = 4 * time.Second
+// At a shutdown, deliveries have hurryTimeout to be kept, so that all requests
+// have their answer within shutdownTimeout. With stopTimeout for Postgres, that is
+// less than 10 s.
+const (
+	hurryTimeout    = 2 * time.Second
+	shutdownTimeout = 3 * time.Second
+)
 
 // gcPercent trades memory, of which a server uses little, for processor time:
 // the live heap is some megabytes, and every delivery leaves some kilobytes.
@@ -173,6 +178,7 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 	case <-failed.Done():
 	}
 	s.draining.Store(true)
+	s.ingest.Hurry(hurryTimeout)
 	timeout, cancel := context.WithTimeout(background, shutdownTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(timeout); err != nil {
@@ -233,6 +239,9 @@ func (c *serveCmd) check() error {
 	if !isLoopback(host) && len(missing) > 0 {
 		return fmt.Errorf("listening on %s, which is not loopback, needs %s", c.Listen, strings.Join(missing, " and "))
 	}
+	if strings.TrimSpace(c.APIToken) != c.APIToken {
+		return fmt.Errorf("--api-token (%s) has space around it, which no header can carry", variable("api-token"))
+	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes must be at least 1")
 	}
@@ -267,6 +276,10 @@ func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.D
 	}
 	if triggers, err := db.GuardedByTriggersOnly(ctx); err == nil && triggers {
 		logger.Warn("the log is append-only by triggers alone, since the server's role owns it; see RAPPORT_OWNER_DATABASE_URL")
+	}
+	if public, err := db.PublicMayCreate(ctx); err == nil && public {
+		logger.Warn("every role of the database may create functions where the server could call them: " +
+			"REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	}
 	if database.private != nil && c.PostgresListen != "" {
 		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader",

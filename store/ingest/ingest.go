@@ -38,6 +38,8 @@ func (e *RefusedError) Error() string { return e.Reason }
 
 // Log is where batches go. *store.DB is the one; tests inject faults.
 type Log interface {
+	// Prepare makes ready what an event of an unusual time needs.
+	Prepare(ctx context.Context, event *rapport.Event) error
 	Append(ctx context.Context, events []*rapport.Event) ([]store.Appended, error)
 	Quarantine(ctx context.Context, body []byte, reason string, headers map[string]string, seenAt time.Time) (int64, error)
 	QuarantinePrune(ctx context.Context, bounds store.QuarantineBounds, now time.Time) (int64, error)
@@ -57,7 +59,7 @@ type Options struct {
 	MaxWaitingBytes int           // of all deliveries that wait; 256 MiB
 	Deadline        time.Duration // for a batch, tries included; 8 s: the sender waits for 10
 	Quarantine      store.QuarantineBounds
-	OnCommit        func(Commit) // called by Run after each batch
+	OnCommit        func(Commit) // called by Run after each batch of which anything was kept
 	Logger          *slog.Logger
 }
 
@@ -66,6 +68,9 @@ type Ingest struct {
 	log  Log
 	opts Options
 	wake chan struct{} // holds one token when the queue may have a batch
+
+	base   context.Context // of all commits; ended by Hurry
+	giveUp context.CancelFunc
 
 	// mu is held for moments only, never over I/O.
 	mu      sync.Mutex
@@ -99,8 +104,15 @@ func New(log Log, opts Options) *Ingest {
 	if opts.OnCommit == nil {
 		opts.OnCommit = func(Commit) {}
 	}
-	return &Ingest{log: log, opts: opts, wake: make(chan struct{}, 1)}
+	in := &Ingest{log: log, opts: opts, wake: make(chan struct{}, 1)}
+	in.base, in.giveUp = context.WithCancel(context.Background())
+	return in
 }
+
+// Hurry gives all commits, under way and to come, so much time more. What is not
+// kept by then is ErrUnavailable, so that nobody is left without an answer at a
+// shutdown.
+func (in *Ingest) Hurry(within time.Duration) { time.AfterFunc(within, in.giveUp) }
 
 func setDefault[T comparable](value *T, byDefault T) {
 	var zero T
@@ -114,6 +126,9 @@ func setDefault[T comparable](value *T, byDefault T) {
 // ErrUnavailable, ErrClosed), or when ctx ends. After the latter the event may
 // still be kept: only its answer is given up.
 func (in *Ingest) Append(ctx context.Context, event *rapport.Event) (store.Appended, error) {
+	if err := in.prepare(event); err != nil {
+		return store.Appended{}, err
+	}
 	b, i, err := in.join(event)
 	if err != nil {
 		return store.Appended{}, err
@@ -124,6 +139,13 @@ func (in *Ingest) Append(ctx context.Context, event *rapport.Event) (store.Appen
 	case <-ctx.Done():
 		return store.Appended{}, ctx.Err()
 	}
+}
+
+// prepare has only this event wait for what only this event needs.
+func (in *Ingest) prepare(event *rapport.Event) error {
+	ctx, cancel := context.WithTimeout(in.base, in.opts.Deadline)
+	defer cancel()
+	return in.untilDeadline(ctx, 1, func() error { return in.log.Prepare(ctx, event) })
 }
 
 // join puts the event into the open batch, and returns its place there.
@@ -170,24 +192,23 @@ func weight(event *rapport.Event) int {
 // Run commits batches until ctx ends. Then it commits what still waits, refuses
 // what comes later, and returns nil.
 func (in *Ingest) Run(ctx context.Context) error {
-	commits := context.WithoutCancel(ctx) // what was accepted is committed, or told of
 	for {
 		select {
 		case <-in.wake:
-			in.drain(commits)
+			in.drain()
 		case <-ctx.Done():
 			in.mu.Lock()
 			in.closed = true
 			in.mu.Unlock()
-			in.drain(commits)
+			in.drain()
 			return nil
 		}
 	}
 }
 
-func (in *Ingest) drain(ctx context.Context) {
+func (in *Ingest) drain() {
 	for b := in.take(); b != nil; b = in.take() {
-		in.commit(ctx, b)
+		in.commit(b)
 	}
 }
 
@@ -203,17 +224,21 @@ func (in *Ingest) take() *batch {
 }
 
 // commit appends the batch and releases everyone who waits for it.
-func (in *Ingest) commit(ctx context.Context, b *batch) {
+func (in *Ingest) commit(b *batch) {
 	start := time.Now()
 	distinct, places := distinctEvents(b.events)
-	ctx, cancel := context.WithTimeout(ctx, in.opts.Deadline)
+	ctx, cancel := context.WithTimeout(in.base, in.opts.Deadline)
 	defer cancel()
 	found := in.append(ctx, distinct)
 
-	commit := Commit{Events: len(b.events), Took: time.Since(start)}
+	commit := Commit{Took: time.Since(start)}
 	b.outcomes = make([]outcome, len(b.events))
 	for i, p := range places {
 		b.outcomes[i] = found[p.index]
+		if b.outcomes[i].err != nil {
+			continue
+		}
+		commit.Events++
 		if p.repeated {
 			b.outcomes[i].appended.Duplicate = true
 		}
@@ -225,7 +250,9 @@ func (in *Ingest) commit(ctx context.Context, b *batch) {
 	in.waiting -= b.bytes
 	in.mu.Unlock()
 	close(b.done)
-	in.opts.OnCommit(commit)
+	if commit.Events > 0 {
+		in.opts.OnCommit(commit)
+	}
 }
 
 // append has an outcome for each event. A row that the database refuses must
@@ -248,7 +275,7 @@ func (in *Ingest) append(ctx context.Context, events []*rapport.Event) []outcome
 		in.opts.Logger.Error("deliveries could not be kept", "count", len(events), "error", err)
 		outcomes := make([]outcome, len(events))
 		for i := range outcomes {
-			outcomes[i].err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			outcomes[i].err = err
 		}
 		return outcomes
 	}
@@ -261,20 +288,33 @@ const firstPause = 10 * time.Millisecond
 // try appends, again and again until the context ends or the data is at fault.
 // An append whose answer was lost is neither kept nor lost: the fingerprints
 // make it safe to repeat.
-func (in *Ingest) try(ctx context.Context, events []*rapport.Event) ([]store.Appended, error) {
+func (in *Ingest) try(ctx context.Context, events []*rapport.Event) (appended []store.Appended, err error) {
+	err = in.untilDeadline(ctx, len(events), func() error {
+		appended, err = in.log.Append(ctx, events)
+		return err
+	})
+	return appended, err
+}
+
+// untilDeadline does something again and again until it succeeds, the data is at
+// fault, or the context ends: the last error is then ErrUnavailable.
+func (in *Ingest) untilDeadline(ctx context.Context, events int, do func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
-		appended, err := in.log.Append(ctx, events)
-		if err == nil && pause > firstPause {
-			in.opts.Logger.Info("appending works again", "events", len(events))
+		err := do()
+		switch {
+		case err == nil && pause > firstPause:
+			in.opts.Logger.Info("the database works again", "events", events)
+			return nil
+		case err == nil || store.IsDataError(err):
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if err == nil || store.IsDataError(err) || ctx.Err() != nil {
-			return appended, err
-		}
-		in.opts.Logger.Warn("appending failed, trying again", "events", len(events), "error", err)
+		in.opts.Logger.Warn("the database failed, trying again", "events", events, "error", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, err
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
 }

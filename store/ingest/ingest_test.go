@@ -29,9 +29,17 @@ type fakeLog struct {
 	quarantined []string
 	pruned      int
 
-	before func(batch int) error           // an error here keeps nothing; may be nil
-	after  func(batch int) error           // an error here comes although all was kept; may be nil
-	bad    func(event *rapport.Event) bool // rows that the database refuses; may be nil
+	prepare func(event *rapport.Event) error // may be nil
+	before  func(batch int) error            // an error here keeps nothing; may be nil
+	after   func(batch int) error            // an error here comes although all was kept; may be nil
+	bad     func(event *rapport.Event) bool  // rows that the database refuses; may be nil
+}
+
+func (l *fakeLog) Prepare(_ context.Context, event *rapport.Event) error {
+	if l.prepare == nil {
+		return nil
+	}
+	return l.prepare(event)
 }
 
 func (l *fakeLog) Append(_ context.Context, events []*rapport.Event) ([]store.Appended, error) {
@@ -282,6 +290,43 @@ func TestTooMuchIsOverload(t *testing.T) {
 		synctest.Wait()
 		if _, err := in.Append(t.Context(), event("later")); err != nil {
 			t.Errorf("after the load: %v", err)
+		}
+	})
+}
+
+func TestAnEventThatMustWaitKeepsNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &fakeLog{prepare: func(e *rapport.Event) error {
+			if e.Text == "odd" {
+				return errGone
+			}
+			return nil
+		}}
+		in, stop := start(t, log, Options{Deadline: 8 * time.Second})
+		defer stop()
+		var odd sync.WaitGroup
+		odd.Go(func() {
+			if _, err := in.Append(t.Context(), event("odd")); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("the odd one: %v", err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		if _, err := in.Append(t.Context(), event("a")); err != nil || time.Since(began) > 0 {
+			t.Errorf("the other: %v after %v", err, time.Since(began))
+		}
+		odd.Wait()
+	})
+}
+
+func TestAHurryAnswersEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, stop := start(t, &fakeLog{before: func(int) error { return errGone }}, Options{Deadline: time.Hour})
+		defer stop()
+		in.Hurry(3 * time.Second)
+		began := time.Now()
+		if _, err := in.Append(t.Context(), event("a")); !errors.Is(err, ErrUnavailable) || time.Since(began) > 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
 }

@@ -127,3 +127,14 @@ func (q *Queries) FrozenTerminate(ctx context.Context, olderThan pgtype.Interval
 	}
 	return items, nil
 }
+
+const keepAlive = `-- name: KeepAlive :exec
+SELECT 1
+`
+
+// Tells the others, and idle_in_transaction_session_timeout, that this
+// transaction is at work.
+func (q *Queries) KeepAlive(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, keepAlive)
+	return err
+}

@@ -81,18 +81,23 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 }
 
 const eventListAfter = `-- name: EventListAfter :many
-SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-       room_name, end_reason, rating, fingerprint
-FROM events
-WHERE position > $1 AND position <= $2
-ORDER BY position
-LIMIT $3
+SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint
+FROM (
+    SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
+    FROM (SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
+                 room_name, end_reason, rating, fingerprint
+          FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3) l
+) e
+WHERE e.bytes_before < $4::bigint
+ORDER BY e.position
 `
 
 type EventListAfterParams struct {
 	After     int64
 	UpTo      int64
 	MaxEvents int32
+	MaxBytes  int64
 }
 
 type EventListAfterRow struct {
@@ -112,9 +117,15 @@ type EventListAfterRow struct {
 	Fingerprint  []byte
 }
 
-// What a projection folds, in the order of the log.
+// What a projection folds, in the order of the log: at most max_events, and no
+// more once there are max_bytes of text.
 func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) ([]EventListAfterRow, error) {
-	rows, err := q.db.Query(ctx, eventListAfter, arg.After, arg.UpTo, arg.MaxEvents)
+	rows, err := q.db.Query(ctx, eventListAfter,
+		arg.After,
+		arg.UpTo,
+		arg.MaxEvents,
+		arg.MaxBytes,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -225,17 +236,6 @@ func (q *Queries) EventListOfSpan(ctx context.Context, arg EventListOfSpanParams
 	return items, nil
 }
 
-const eventReceivedAt = `-- name: EventReceivedAt :one
-SELECT received_at FROM events WHERE position = $1
-`
-
-func (q *Queries) EventReceivedAt(ctx context.Context, position int64) (time.Time, error) {
-	row := q.db.QueryRow(ctx, eventReceivedAt, position)
-	var received_at time.Time
-	err := row.Scan(&received_at)
-	return received_at, err
-}
-
 const eventsMonthCreate = `-- name: EventsMonthCreate :exec
 SELECT create_events_month($1::date)
 `
@@ -243,35 +243,6 @@ SELECT create_events_month($1::date)
 func (q *Queries) EventsMonthCreate(ctx context.Context, month pgtype.Date) error {
 	_, err := q.db.Exec(ctx, eventsMonthCreate, month)
 	return err
-}
-
-const eventsMonthList = `-- name: EventsMonthList :many
-SELECT to_date(substring(c.relname FROM '^events_(\d{4}_\d{2})$'), 'YYYY_MM')::date AS month
-FROM pg_catalog.pg_inherits i
-JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'public.events'::regclass
-ORDER BY 1
-`
-
-// The first days of the months that have a partition.
-func (q *Queries) EventsMonthList(ctx context.Context) ([]pgtype.Date, error) {
-	rows, err := q.db.Query(ctx, eventsMonthList)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []pgtype.Date
-	for rows.Next() {
-		var month pgtype.Date
-		if err := rows.Scan(&month); err != nil {
-			return nil, err
-		}
-		items = append(items, month)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const logHeadGet = `-- name: LogHeadGet :one
