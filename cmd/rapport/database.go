@@ -70,7 +70,7 @@ func (f *databaseFlags) configured() *database {
 }
 
 // stopTimeout is for how long a private Postgres may take to stop.
-const stopTimeout = 5 * time.Second
+const stopTimeout = 4 * time.Second
 
 // close stops the private Postgres, if this process runs it.
 func (d *database) close() error {
