@@ -19,20 +19,20 @@ func (db *DB) Announce(ctx context.Context) error {
 	for {
 		select {
 		case <-db.grown:
-			_ = db.q.LogNotify(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 		select {
-		case <-time.After(announceEvery):
+		case <-time.After(announceAfter):
+			_ = db.q.LogNotify(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// announceEvery is between two announcements.
-const announceEvery = 5 * time.Millisecond
+// announceAfter leaves the machine to the answers first, and gathers.
+const announceAfter = 2 * time.Millisecond
 
 // Watch wakes those who wait for the log or the rollups to move. A wake-up is
 // never data: who is woken looks for itself.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -72,7 +74,7 @@ func postAll(o options) error {
 	for i := range deliveries {
 		deliveries[i] = g.next()
 	}
-	sender := newSender(o.post, o.connections)
+	sender := newSender(o.post, &http.Transport{MaxIdleConnsPerHost: o.connections, DisableCompression: true})
 	var next, answered atomic.Int64
 	var firstErr error
 	var once sync.Once
@@ -101,9 +103,31 @@ type sender struct {
 	client *http.Client
 }
 
-func newSender(addr string, connections int) *sender {
-	transport := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true}
-	return &sender{url: "http://" + addr + "/webhook", client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+func newSender(addr string, transport http.RoundTripper) *sender {
+	return &sender{url: "http://" + addr + "/webhook", client: &http.Client{Transport: transport}}
+}
+
+// line is one connection, without the goroutines of http.Transport: they would be
+// in the latency that is measured.
+type line struct {
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func dial(addr string) (*line, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &line{conn, bufio.NewReader(conn)}, nil
+}
+
+// RoundTrip is for one request at a time.
+func (l *line) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := request.Write(l.conn); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(l.reader, request)
 }
 
 // post sends one, and reads the whole answer. Anything but 200 is an error.

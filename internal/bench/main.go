@@ -98,7 +98,12 @@ func throughput(ctx context.Context, s *system, o options) error {
 // one INSERT, taken by turns.
 func single(ctx context.Context, s *system, o options) error {
 	generate := generator{run: "single"}
-	sender := newSender(s.addr, 1)
+	connection, err := dial(s.addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.conn.Close() }()
+	sender := newSender(s.addr, connection)
 	var inserts, deliveries []float64
 	for i := range o.single {
 		began := time.Now()
