@@ -69,6 +69,9 @@ postgres: # says how to get Postgres's server programs where they are missing
 clean: ## remove what was built
 	rm -rf bin
 
+# The versions stand in tools/go.mod, apart from the project's.
+bin/tools/sqlc: TOOL := github.com/sqlc-dev/sqlc/cmd/sqlc
+bin/tools/staticcheck: TOOL := honnef.co/go/tools/cmd/staticcheck
 bin/tools/%: tools/go.mod tools/go.sum
 	@mkdir -p bin/tools
-	cd tools && go build -buildvcs=false -o ../bin/tools/$* $$(go list -f '{{range .Imports}}{{println .}}{{end}}' -tags tools . | grep '/$*$$')
+	cd tools && go build -buildvcs=false -o ../$@ $(TOOL)
