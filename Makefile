@@ -32,7 +32,7 @@ test: postgres format vet build ## everything that must pass
 
 .PHONY: format
 format: ## check that everything is formatted
-	@files=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	@files=$$(gofmt -l .); \
 	[ -z "$$files" ] || { echo "not formatted (gofmt -w): $$files"; exit 1; }
 
 .PHONY: vet

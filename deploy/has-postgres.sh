@@ -1,7 +1,6 @@
 #!/bin/sh
 # Succeeds if rapport will find Postgres's server programs; else says how to
 # get them, in one line. It looks where store/embedpg looks.
-[ -n "$RAPPORT_DATABASE_URL" ] && exit 0
 for dir in ${RAPPORT_POSTGRES_BIN:-"$(pg_config --bindir 2>/dev/null)" $(echo "$PATH" | tr ':' ' ') \
     /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql* /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin \
     /usr/local/opt/postgresql*/bin}; do
