@@ -14,7 +14,7 @@ BEGIN
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN NULL;
             WHEN insufficient_privilege THEN
-                RAISE NOTICE 'role % is missing and may not be created here', wanted;
+                RAISE WARNING 'role % is missing and may not be created here', wanted;
         END;
     END LOOP;
 
@@ -49,7 +49,7 @@ BEGIN
                 EXECUTE format('GRANT rapport_reader TO %I', wanted);
             EXCEPTION
                 WHEN insufficient_privilege THEN
-                    RAISE NOTICE 'role % may not be made a member of rapport_reader here', wanted;
+                    RAISE WARNING 'role % may not be made a member of rapport_reader here', wanted;
             END;
         END LOOP;
     END IF;

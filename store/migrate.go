@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -33,6 +34,9 @@ var ErrNotServer = errors.New("this role has no rights on the database: use rapp
 type Migrated struct {
 	Version int64 // of the schema now
 	Applied int   // migrations applied by this call
+
+	// Warnings say what the owner may not do, and an administrator should.
+	Warnings []string
 }
 
 // Migrate brings the schema of a database up to date, as its owner, and gives
@@ -50,7 +54,12 @@ func Migrate(ctx context.Context, ownerURL string) (Migrated, error) {
 const insufficientPrivilege = "42501"
 
 func migrate(ctx context.Context, ownerURL string) (Migrated, error) {
-	db, err := openOwner(ctx, ownerURL)
+	var warnings []string
+	db, err := openOwner(ctx, ownerURL, func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		if notice.SeverityUnlocalized == "WARNING" {
+			warnings = append(warnings, notice.Message)
+		}
+	})
 	if err != nil {
 		return Migrated{}, err
 	}
@@ -79,15 +88,16 @@ func migrate(ctx context.Context, ownerURL string) (Migrated, error) {
 	if err := settle(ctx, db); err != nil {
 		return Migrated{}, err
 	}
-	return Migrated{Version: latest, Applied: len(results)}, nil
+	return Migrated{Version: latest, Applied: len(results), Warnings: warnings}, nil
 }
 
-func openOwner(ctx context.Context, url string) (*sql.DB, error) {
+func openOwner(ctx context.Context, url string, onNotice pgconn.NoticeHandler) (*sql.DB, error) {
 	pool, err := parseURL(url)
 	if err != nil {
 		return nil, err
 	}
 	config := pool.ConnConfig
+	config.OnNotice = onNotice
 	config.RuntimeParams["statement_timeout"] = "0" // a migration takes the time that it needs
 	config.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	db := stdlib.OpenDB(*config)

@@ -93,6 +93,9 @@ func (d *database) migrated(ctx context.Context, migrate bool, logger *slog.Logg
 		var migrated store.Migrated
 		if migrated, err = store.Migrate(ctx, d.OwnerURL); err == nil {
 			logger.Info("migrated the database", "version", migrated.Version, "applied", migrated.Applied)
+			for _, warning := range migrated.Warnings {
+				logger.Warn(warning)
+			}
 			err = db.CheckSchema(ctx)
 		}
 	}
@@ -195,6 +198,9 @@ func (c *migrateCmd) Run(ctx context.Context, io streams) (err error) {
 	migrated, err := store.Migrate(ctx, db.OwnerURL)
 	if err != nil {
 		return err
+	}
+	for _, warning := range migrated.Warnings {
+		_, _ = fmt.Fprintln(io.Err, "warning:", warning)
 	}
 	_, err = fmt.Fprintf(io.Out, "schema version %d, %d migrations applied\n", migrated.Version, migrated.Applied)
 	return err

@@ -333,8 +333,12 @@ func TestMigrateAndTwoRoles(t *testing.T) {
 	db := storetest.NewEmpty(t, "template0")
 	env := []string{"RAPPORT_DATABASE_URL=" + db.URL("rapport_server"), "RAPPORT_OWNER_DATABASE_URL=" + db.URL("rapport_owner")}
 	for range 2 {
-		if _, stderr, code := runRapport(t, []string{"migrate"}, env...); code != 0 {
+		_, stderr, code := runRapport(t, []string{"migrate"}, env...)
+		if code != 0 {
 			t.Fatal(stderr)
+		}
+		if !strings.Contains(stderr, "may not be made a member of rapport_reader") { // by an owner who made no roles
+			t.Errorf("the administrator is not told what to do: %q", stderr)
 		}
 	}
 	p := serve(t, []string{"--no-migrate"}, env...)
