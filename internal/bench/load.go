@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -51,12 +52,12 @@ func (g *generator) next() delivery {
 
 // load has a process of its own post to the address, so that the sender's
 // memory is no burden on the server's, and returns the deliveries a second.
-func load(addr string, o options) (float64, error) {
+func load(ctx context.Context, addr string, o options) (float64, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(self, "-post", addr, "-connections", fmt.Sprint(o.connections), "-duration", o.duration.String())
+	cmd := exec.CommandContext(ctx, self, "-post", addr, "-connections", fmt.Sprint(o.connections), "-duration", o.duration.String())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -9,8 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/pprof"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +29,11 @@ func main() {
 	if o.post != "" {
 		run = func(context.Context, options) error { return postAll(o) }
 	}
-	if err := run(context.Background(), o); err != nil {
+	// However it ends, its Postgres has to end with it.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -64,11 +70,11 @@ func throughput(ctx context.Context, s *system, o options) error {
 	s.events.Store(0)
 	s.committing.Store(0)
 	for range o.rounds {
-		b, err := load(s.bareAddr, o)
+		b, err := load(ctx, s.bareAddr, o)
 		if err != nil {
 			return fmt.Errorf("posting to the bare handler: %w", err)
 		}
-		r, err := profiled(o.profile, func() (float64, error) { return load(s.addr, o) })
+		r, err := profiled(o.profile, func() (float64, error) { return load(ctx, s.addr, o) })
 		if err != nil {
 			return fmt.Errorf("posting to rapport: %w", err)
 		}
