@@ -36,6 +36,8 @@ type memoryLog struct {
 	err         error
 }
 
+func (l *memoryLog) Prepared(*rapport.Event) bool { return true }
+
 func (l *memoryLog) Prepare(context.Context, *rapport.Event) error { return nil }
 
 func (l *memoryLog) Append(_ context.Context, events []*rapport.Event) ([]store.Appended, error) {

@@ -161,6 +161,13 @@ func (db *DB) EnsureMonth(ctx context.Context, t time.Time) error {
 	return nil
 }
 
+// Prepared reports whether the partition that an event needs is known to exist.
+func (db *DB) Prepared(event *rapport.Event) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.months[monthOf(event.OccurredAt)]
+}
+
 // Prepare makes the partition that an event needs, if it is missing: for an event
 // of an unusual month that may take time, in which others must not wait.
 func (db *DB) Prepare(ctx context.Context, event *rapport.Event) error {

@@ -38,7 +38,9 @@ func (e *RefusedError) Error() string { return e.Reason }
 
 // Log is where batches go. *store.DB is the one; tests inject faults.
 type Log interface {
-	// Prepare makes ready what an event of an unusual time needs.
+	// Prepared reports whether the log is ready for an event of its time; else
+	// Prepare makes it so, which may take time.
+	Prepared(event *rapport.Event) bool
 	Prepare(ctx context.Context, event *rapport.Event) error
 	Append(ctx context.Context, events []*rapport.Event) ([]store.Appended, error)
 	Quarantine(ctx context.Context, body []byte, reason string, headers map[string]string, seenAt time.Time) (int64, error)
@@ -143,6 +145,9 @@ func (in *Ingest) Append(ctx context.Context, event *rapport.Event) (store.Appen
 
 // prepare has only this event wait for what only this event needs.
 func (in *Ingest) prepare(event *rapport.Event) error {
+	if in.log.Prepared(event) {
+		return nil // as nearly always
+	}
 	ctx, cancel := context.WithTimeout(in.base, in.opts.Deadline)
 	defer cancel()
 	return in.untilDeadline(ctx, 1, func() error { return in.log.Prepare(ctx, event) })
@@ -333,7 +338,11 @@ func (in *Ingest) refuse(ctx context.Context, event *rapport.Event, cause error)
 func (in *Ingest) Quarantine(ctx context.Context, body []byte, reason string, headers map[string]string, seenAt time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, in.opts.Deadline)
 	defer cancel()
-	if _, err := in.log.Quarantine(ctx, body, reason, headers, seenAt); err != nil {
+	err := in.untilDeadline(ctx, 1, func() error {
+		_, err := in.log.Quarantine(ctx, body, reason, headers, seenAt)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if in.quarantined.Add(int64(len(body))) > in.opts.Quarantine.MaxBytes/16 {

@@ -28,12 +28,15 @@ type fakeLog struct {
 	batches     []int // sizes of those that were tried
 	quarantined []string
 	pruned      int
+	refusals    int // how often the quarantine fails at first
 
 	prepare func(event *rapport.Event) error // may be nil
 	before  func(batch int) error            // an error here keeps nothing; may be nil
 	after   func(batch int) error            // an error here comes although all was kept; may be nil
 	bad     func(event *rapport.Event) bool  // rows that the database refuses; may be nil
 }
+
+func (l *fakeLog) Prepared(*rapport.Event) bool { return l.prepare == nil }
 
 func (l *fakeLog) Prepare(_ context.Context, event *rapport.Event) error {
 	if l.prepare == nil {
@@ -82,6 +85,10 @@ func (l *fakeLog) Append(_ context.Context, events []*rapport.Event) ([]store.Ap
 func (l *fakeLog) Quarantine(_ context.Context, body []byte, _ string, _ map[string]string, _ time.Time) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.refusals > 0 {
+		l.refusals--
+		return 0, errGone
+	}
 	l.quarantined = append(l.quarantined, string(body))
 	return int64(len(l.quarantined)), nil
 }
@@ -372,6 +379,16 @@ func TestNobodyWaitsForEver(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestABadBodyIsTriedAgainToo(t *testing.T) {
+	t.Parallel()
+	log := &fakeLog{refusals: 2}
+	in, stop := start(t, log, Options{})
+	defer stop()
+	if err := in.Quarantine(t.Context(), []byte("no"), "no event", nil, time.Now()); err != nil || len(log.quarantined) != 1 {
+		t.Errorf("%v, %v kept", err, log.quarantined)
+	}
 }
 
 func TestAFloodOfBadBodiesIsPruned(t *testing.T) {
