@@ -62,6 +62,8 @@ type Event struct {
 	EndReason string   // of a session.end
 	Rating    *float64 // the visitor's satisfaction; nil if not told
 
+	HealedFrom string // where a healed message was read in the sender's own record; empty for what was delivered
+
 	Headers map[string]string // received headers worth keeping; never proofs
 	Payload []byte            // the body, verbatim
 }

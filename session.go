@@ -60,6 +60,7 @@ type Session struct {
 
 	FirstPosition int64
 	LastPosition  int64
+	HealedUntil   time.Time // last healed message within a second of its events, counted or not; zero if there is none
 	ScoreVersion  int
 }
 

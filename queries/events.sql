@@ -4,7 +4,7 @@
 -- name: EventListOfSession :many
 SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
-       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from
 FROM events e
 WHERE e.session_id = @session_id AND (@agent_id::text = '' OR e.agent_id = @agent_id)
   AND e.occurred_at BETWEEN @since AND @until

@@ -51,10 +51,10 @@ INSERT INTO sessions (
     agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total,
     response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count,
     sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths,
-    score_version, first_position, last_position
+    score_version, first_position, last_position, healed_until
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41
 );
 
 -- name: SessionTextInsertMany :copyfrom

@@ -122,6 +122,7 @@ func foldedEvent(row dbsqlc.EventListOfSpanRow) *rapport.Event {
 		RoomName:     row.RoomName,
 		EndReason:    row.EndReason,
 		Rating:       row.Rating,
+		HealedFrom:   row.HealedFrom,
 	}
 }
 

@@ -23,7 +23,8 @@ type Appended struct {
 
 // Append adds the events to the log, in the order given, in one transaction,
 // and tells for each where it is. It returns only after the commit: what it
-// tells is durable. The events must be distinct: see rapport.Event.Fingerprint.
+// tells is durable. Of events that are the same (see rapport.Event.Fingerprint)
+// the later ones are duplicates, in the log and among those given alike.
 //
 // An error may come although the commit took place, when its answer was lost.
 // Appending the same again is then right: all become duplicates.
@@ -31,31 +32,40 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	if len(events) == 0 {
 		return nil, nil
 	}
-	if err := db.ensureMonths(ctx, events); err != nil {
-		return nil, err
-	}
-	positions, err := db.keep.EventAppendMany(ctx, appendParams(events))
-	if sqlState(err) == noPartition {
-		// A month that we knew of was dropped meanwhile.
-		db.forgetMonths()
-		if err := db.ensureMonths(ctx, events); err != nil {
-			return nil, err
-		}
-		positions, err = db.keep.EventAppendMany(ctx, appendParams(events))
-	}
+	distinct, places := distinctEvents(events)
+	params := appendParams(distinct)
+	params.Repeats = int64(len(events) - len(distinct))
+	positions, err := db.appendMany(ctx, distinct, params)
 	if err != nil {
 		return nil, fmt.Errorf("appending to the log: %w", err)
 	}
 	appended := make([]Appended, len(events))
-	for i, position := range positions {
-		appended[i] = Appended{Position: max(position, -position), Duplicate: position < 0}
-		db.noteReceipt(events[i].ReceivedAt)
+	for i, place := range places {
+		position := positions[place.index]
+		appended[i] = Appended{Position: max(position, -position), Duplicate: place.repeated || position < 0}
 	}
+	db.noteReceipt(params.Newest)
 	select {
 	case db.grown <- struct{}{}:
 	default: // it is known already
 	}
 	return appended, nil
+}
+
+func (db *DB) appendMany(ctx context.Context, events []*rapport.Event, params dbsqlc.EventAppendManyParams) ([]int64, error) {
+	if err := db.ensureMonths(ctx, events); err != nil {
+		return nil, err
+	}
+	positions, err := db.keep.EventAppendMany(ctx, params)
+	if sqlState(err) != noPartition {
+		return positions, err
+	}
+	// A month that we knew of was dropped meanwhile.
+	db.forgetMonths()
+	if err := db.ensureMonths(ctx, events); err != nil {
+		return nil, err
+	}
+	return db.keep.EventAppendMany(ctx, params)
 }
 
 // Head is the position of the last event of the log, 0 if it is empty.
@@ -93,7 +103,7 @@ func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 		RoomName: make([]string, n), ErrorCode: make([]string, n), ErrorSeverity: make([]string, n),
 		ErrorCategory: make([]string, n), EndReason: make([]string, n), Rating: make([]float64, n),
 		Fingerprint: make([][]byte, n), Headers: make([]string, n), Payload: make([]string, n),
-		PayloadRaw: make([][]byte, n),
+		PayloadRaw: make([][]byte, n), HealedFrom: make([]string, n),
 	}
 	for i, e := range events {
 		p.OccurredAt[i], p.ReceivedAt[i], p.Undated[i] = e.OccurredAt, e.ReceivedAt, e.Undated
@@ -105,6 +115,7 @@ func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 		p.RoomName[i], p.EndReason[i] = e.RoomName, e.EndReason
 		p.ErrorCode[i], p.ErrorSeverity[i], p.ErrorCategory[i] = e.ErrorCode, e.ErrorSeverity, e.ErrorCategory
 		p.Fingerprint[i], p.Headers[i] = e.Fingerprint[:], headersJSON(e.Headers)
+		p.HealedFrom[i] = e.HealedFrom
 		// Arrays have no NULLs here: append_events knows these by their values.
 		p.Participants[i], p.Rating[i] = -1, math.NaN()
 		if e.Participants != nil {

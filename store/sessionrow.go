@@ -23,7 +23,7 @@ func sessionRow(s *rapport.Session, idleTimeout time.Duration) dbsqlc.Session {
 		FrictionCount: s.FrictionCount, SentimentSum: s.SentimentSum, PeakParticipants: s.PeakParticipants,
 		RoomName: s.RoomName, UserID: s.UserID, Rating: s.Rating, EngagementTier: s.EngagementTier(),
 		EngagementTenths: s.EngagementScore(), ScoreVersion: int32(s.ScoreVersion),
-		FirstPosition: s.FirstPosition, LastPosition: s.LastPosition,
+		FirstPosition: s.FirstPosition, LastPosition: s.LastPosition, HealedUntil: orNull(s.HealedUntil),
 	}
 	if quality, ok := s.QualityScore(); ok {
 		row.QualityTenths = &quality
@@ -44,7 +44,7 @@ func sessionOf(row dbsqlc.Session) rapport.Session {
 		AwaitsAnswer: row.AwaitsAnswer, LastUserMessageAt: orZero(row.LastUserMessageAt), RepeatCount: row.RepeatCount,
 		FrictionCount: row.FrictionCount, SentimentSum: row.SentimentSum, PeakParticipants: row.PeakParticipants,
 		RoomName: row.RoomName, UserID: row.UserID, Rating: row.Rating, ScoreVersion: int(row.ScoreVersion),
-		FirstPosition: row.FirstPosition, LastPosition: row.LastPosition,
+		FirstPosition: row.FirstPosition, LastPosition: row.LastPosition, HealedUntil: orZero(row.HealedUntil),
 	}
 }
 

@@ -137,5 +137,6 @@ func storedEvent(row dbsqlc.EventListOfSessionRow) rapport.Event {
 		SessionID: row.SessionID, UserID: row.UserID, Role: row.Role, Text: row.Message, MessageType: row.MessageType,
 		Language: row.Language, Participants: row.Participants, RoomName: row.RoomName, ErrorCode: row.ErrorCode,
 		ErrorSeverity: row.ErrorSeverity, ErrorCategory: row.ErrorCategory, EndReason: row.EndReason, Rating: row.Rating,
+		HealedFrom: row.HealedFrom,
 	}
 }

@@ -231,23 +231,17 @@ func (in *Ingest) take() *batch {
 // commit appends the batch and releases everyone who waits for it.
 func (in *Ingest) commit(b *batch) {
 	start := time.Now()
-	distinct, places := distinctEvents(b.events)
 	ctx, cancel := context.WithTimeout(in.base, in.opts.Deadline)
 	defer cancel()
-	found := in.append(ctx, distinct)
+	b.outcomes = in.append(ctx, b.events)
 
 	commit := Commit{Took: time.Since(start)}
-	b.outcomes = make([]outcome, len(b.events))
-	for i, p := range places {
-		b.outcomes[i] = found[p.index]
-		if b.outcomes[i].err != nil {
+	for _, o := range b.outcomes {
+		if o.err != nil {
 			continue
 		}
 		commit.Events++
-		if p.repeated {
-			b.outcomes[i].appended.Duplicate = true
-		}
-		if b.outcomes[i].appended.Duplicate {
+		if o.appended.Duplicate {
 			commit.Duplicates++
 		}
 	}

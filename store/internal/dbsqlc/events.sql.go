@@ -32,7 +32,7 @@ const eventListOfSession = `-- name: EventListOfSession :many
 
 SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
-       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from
 FROM events e
 WHERE e.session_id = $1 AND ($2::text = '' OR e.agent_id = $2)
   AND e.occurred_at BETWEEN $3 AND $4
@@ -76,6 +76,7 @@ type EventListOfSessionRow struct {
 	Fingerprint   []byte
 	Payload       []byte
 	PayloadRaw    []byte
+	HealedFrom    string
 }
 
 // Events and messages of one session_id, in the order of rapport.Compare.
@@ -121,6 +122,7 @@ func (q *Queries) EventListOfSession(ctx context.Context, arg EventListOfSession
 			&i.Fingerprint,
 			&i.Payload,
 			&i.PayloadRaw,
+			&i.HealedFrom,
 		); err != nil {
 			return nil, err
 		}

@@ -19,7 +19,8 @@ SELECT append_events(
     $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
     $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
     $16::text[], $17::text[], $18::double precision[], $19::bytea[],
-    $20::text[], $21::text[], $22::bytea[], $23::timestamptz)::bigint[] AS positions
+    $20::text[], $21::text[], $22::bytea[], $23::text[],
+    $24::timestamptz, $25::bigint)::bigint[] AS positions
 `
 
 type EventAppendManyParams struct {
@@ -45,7 +46,9 @@ type EventAppendManyParams struct {
 	Headers       []string
 	Payload       []string
 	PayloadRaw    [][]byte
+	HealedFrom    []string
 	Newest        time.Time
+	Repeats       int64
 }
 
 // The event log: appending and following.
@@ -73,7 +76,9 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 		arg.Headers,
 		arg.Payload,
 		arg.PayloadRaw,
+		arg.HealedFrom,
 		arg.Newest,
+		arg.Repeats,
 	)
 	var positions []int64
 	err := row.Scan(&positions)
@@ -82,11 +87,11 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 
 const eventListAfter = `-- name: EventListAfter :many
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
-       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
 FROM (
-    SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
+    SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, l.healed_from, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
     FROM (SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-                 room_name, end_reason, rating, fingerprint
+                 room_name, end_reason, rating, fingerprint, healed_from
           FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3) l
 ) e
 WHERE e.bytes_before < $4::bigint
@@ -115,6 +120,7 @@ type EventListAfterRow struct {
 	EndReason    string
 	Rating       *float64
 	Fingerprint  []byte
+	HealedFrom   string
 }
 
 // What a projection folds, in the order of the log: at most max_events, and no
@@ -148,6 +154,7 @@ func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) 
 			&i.EndReason,
 			&i.Rating,
 			&i.Fingerprint,
+			&i.HealedFrom,
 		); err != nil {
 			return nil, err
 		}
@@ -161,7 +168,7 @@ func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) 
 
 const eventListOfSpan = `-- name: EventListOfSpan :many
 SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-       room_name, end_reason, rating, fingerprint
+       room_name, end_reason, rating, fingerprint, healed_from
 FROM events
 WHERE session_id = $1 AND agent_id = $2
   AND occurred_at BETWEEN $3 AND $4
@@ -192,6 +199,7 @@ type EventListOfSpanRow struct {
 	EndReason    string
 	Rating       *float64
 	Fingerprint  []byte
+	HealedFrom   string
 }
 
 // One conversation's events of a span of time, as far as the log has been followed.
@@ -225,6 +233,7 @@ func (q *Queries) EventListOfSpan(ctx context.Context, arg EventListOfSpanParams
 			&i.EndReason,
 			&i.Rating,
 			&i.Fingerprint,
+			&i.HealedFrom,
 		); err != nil {
 			return nil, err
 		}

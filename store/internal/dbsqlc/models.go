@@ -10,52 +10,31 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// The event log, a row per event; append-only.
 type AnalyticsEvent struct {
-	// Place in the log, from 1, in commit order and without a gap.
-	Position int64
-	// When it happened, by the sender's clock; received_at if the delivery carried no time.
-	OccurredAt time.Time
-	// When it was received, by the server's clock.
-	ReceivedAt time.Time
-	// The delivery carried no time of its own.
-	Undated bool
-	// room.join, chat.push, session.end, agent.error, or any other type as the sender named it.
-	EventType string
-	// The agent; empty if absent.
-	AgentID string
-	// The sender's session; empty if absent: the event is then part of no session.
-	SessionID string
-	// The visitor; empty if absent.
-	UserID string
-	// user, agent (also for assistant, bot and avatar), or any other role in lower case.
-	Role string
-	// Text of a message; U+FFFD stands for what Postgres cannot hold.
-	Message string
-	// text, audio or image; text if a message names none.
-	MessageType string
-	// Language of a message, as told.
-	Language string
-	// Participants of the room as told; null if not told.
-	Participants *int32
-	// Name of the room, as told.
-	RoomName string
-	// Code of an agent.error.
-	ErrorCode string
-	// Severity of an agent.error: low, medium, high or critical.
+	Position      int64
+	OccurredAt    time.Time
+	ReceivedAt    time.Time
+	Undated       bool
+	EventType     string
+	AgentID       string
+	SessionID     string
+	UserID        string
+	Role          string
+	Message       string
+	MessageType   string
+	Language      string
+	Participants  *int32
+	RoomName      string
+	ErrorCode     string
 	ErrorSeverity string
-	// Category of an agent.error: audio, video, llm or network.
 	ErrorCategory string
-	// Reason of a session.end, as told.
-	EndReason string
-	// The visitor's satisfaction, as told; null if not told.
-	Rating *float64
-	// SHA-256 of what makes two deliveries the same event.
-	Fingerprint []byte
-	// The body as it came, to the byte; null where it is not valid UTF-8.
-	Payload []byte
-	// The body as it came where it is not valid UTF-8.
-	PayloadRaw []byte
+	EndReason     string
+	Rating        *float64
+	Fingerprint   []byte
+	Payload       []byte
+	PayloadRaw    []byte
+	// Where a healed message was read in the sender's own record; empty for what was delivered.
+	HealedFrom string
 }
 
 // A row per message.
@@ -162,6 +141,28 @@ type AnalyticsSession struct {
 	LastPosition int64
 }
 
+// Events that a follower could not take, put aside so that the others go on. They are in the log all the same.
+type DeadLetter struct {
+	// The follower.
+	Follower string
+	// The event's place in the log.
+	Position int64
+	// The event's agent.
+	AgentID string
+	// The event's session.
+	SessionID string
+	// The event's type.
+	EventType string
+	// Why it could not be taken, the last time.
+	Reason string
+	// How often it was tried.
+	Attempts int32
+	// When it failed last.
+	FailedAt time.Time
+	// It is to be tried again.
+	Retry bool
+}
+
 // The event log, append-only. Partitioned by the UTC month of occurred_at.
 type Event struct {
 	// Place in the log, from 1, in commit order and without a gap: who has read head H has every event up to H.
@@ -210,6 +211,8 @@ type Event struct {
 	Payload []byte
 	// The body as it came where it is not valid UTF-8.
 	PayloadRaw []byte
+	// Where a healed message was read in the sender's own record; empty for what was delivered.
+	HealedFrom string
 }
 
 // The checkpoint of each follower of the log; its row is the lock under which it works.
@@ -232,6 +235,8 @@ type LogHead struct {
 	Position int64
 	// Newest received_at of the log.
 	ReceivedAt time.Time
+	// How many deliveries were recognised as events of the log. What is tried again, since the answer to its commit was lost, counts too.
+	Duplicates int64
 }
 
 // Deliveries that were authentic but are no event, once per body.
@@ -252,6 +257,18 @@ type Quarantine struct {
 	FirstSeenAt time.Time
 	// When it came last.
 	LastSeenAt time.Time
+}
+
+// One row: received is the sum of seen_count over the quarantine, plus pruned, plus replayed.
+type QuarantineTally struct {
+	// Always true.
+	Singleton bool
+	// Deliveries that were put into the quarantine.
+	Received int64
+	// Those of them that were dropped for age or size.
+	Pruned int64
+	// Those of them that were replayed into the log.
+	Replayed int64
 }
 
 // A row per session: its numbers, and the state from which its next event is folded. Read analytics.sessions, which derives the rest.
@@ -306,6 +323,8 @@ type Session struct {
 	ScoreVersion  int32
 	FirstPosition int64
 	LastPosition  int64
+	// Last occurred_at of the healed messages within a second of its events, whether they count or not.
+	HealedUntil *time.Time
 }
 
 // What the user of a session has said, normalized and hashed: what repetitions are counted by.
@@ -333,4 +352,14 @@ type Setting struct {
 	FrustrationSentiment int32
 	// Version of the two scores.
 	ScoreVersion int32
+}
+
+// How far the spool of each server has been drained into the log.
+type Spool struct {
+	// The spool's own name.
+	ID string
+	// Every record of the spool up to this number, from 1, is in the log or in the quarantine.
+	DrainedTo int64
+	// When it was drained last.
+	UpdatedAt time.Time
 }

@@ -80,14 +80,15 @@ type SessionInsertManyParams struct {
 	ScoreVersion      int32
 	FirstPosition     int64
 	LastPosition      int64
+	HealedUntil       *time.Time
 }
 
 const sessionLastOfMany = `-- name: SessionLastOfMany :many
 
-SELECT s.agent_id, s.session_id, s.started_at, s.last_activity_at, s.last_event_at, s.closes_at, s.ended_at, s.end_reason, s.event_count, s.end_count, s.join_count, s.error_count, s.message_count, s.user_message_count, s.agent_message_count, s.user_char_count, s.agent_char_count, s.duration_ms, s.active_us, s.turn_count, s.answered_turn_count, s.quick_answer_count, s.response_ms_total, s.response_ms_max, s.first_response_ms, s.awaits_answer, s.last_user_message_at, s.repeat_count, s.friction_count, s.sentiment_sum, s.peak_participants, s.room_name, s.user_id, s.rating, s.engagement_tier, s.engagement_tenths, s.quality_tenths, s.score_version, s.first_position, s.last_position
+SELECT s.agent_id, s.session_id, s.started_at, s.last_activity_at, s.last_event_at, s.closes_at, s.ended_at, s.end_reason, s.event_count, s.end_count, s.join_count, s.error_count, s.message_count, s.user_message_count, s.agent_message_count, s.user_char_count, s.agent_char_count, s.duration_ms, s.active_us, s.turn_count, s.answered_turn_count, s.quick_answer_count, s.response_ms_total, s.response_ms_max, s.first_response_ms, s.awaits_answer, s.last_user_message_at, s.repeat_count, s.friction_count, s.sentiment_sum, s.peak_participants, s.room_name, s.user_id, s.rating, s.engagement_tier, s.engagement_tenths, s.quality_tenths, s.score_version, s.first_position, s.last_position, s.healed_until
 FROM (SELECT unnest($1::text[]) AS agent_id, unnest($2::text[]) AS session_id) k
 CROSS JOIN LATERAL (
-    SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position FROM sessions w
+    SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until FROM sessions w
     WHERE w.session_id = k.session_id AND w.agent_id = k.agent_id
     ORDER BY w.started_at DESC
     LIMIT 1
@@ -151,6 +152,7 @@ func (q *Queries) SessionLastOfMany(ctx context.Context, arg SessionLastOfManyPa
 			&i.ScoreVersion,
 			&i.FirstPosition,
 			&i.LastPosition,
+			&i.HealedUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -163,7 +165,7 @@ func (q *Queries) SessionLastOfMany(ctx context.Context, arg SessionLastOfManyPa
 }
 
 const sessionListOfID = `-- name: SessionListOfID :many
-SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position FROM sessions
+SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until FROM sessions
 WHERE session_id = $1 AND ($2::text = '' OR agent_id = $2)
 ORDER BY started_at, agent_id
 `
@@ -224,6 +226,7 @@ func (q *Queries) SessionListOfID(ctx context.Context, arg SessionListOfIDParams
 			&i.ScoreVersion,
 			&i.FirstPosition,
 			&i.LastPosition,
+			&i.HealedUntil,
 		); err != nil {
 			return nil, err
 		}
