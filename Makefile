@@ -55,6 +55,11 @@ check-generated: bin/tools/sqlc ## check that nothing generated is stale
 bench: ## measure deliveries per second and their latency, as ratios
 	go run ./internal/bench
 
+.PHONY: chaos
+chaos: build ## kill, freeze, cut and fill what there is, and prove that nothing is lost: SCENARIO, ROUNDS, SEED, FOR
+	@exec go run ./internal/chaos/cmd $(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(ROUNDS),-rounds $(ROUNDS)) \
+	  $(if $(SEED),-seed $(SEED)) $(if $(FOR),-for $(FOR))
+
 .PHONY: fuzz
 fuzz: ## fuzz everything that parses, FUZZTIME (30s) each
 	@for pkg in $$(go list $(PACKAGES)); do \

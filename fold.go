@@ -75,14 +75,21 @@ func (f *Fold) TextHashes(events []*Event) []TextHash {
 // Windows folds all events of one (agent_id, session_id), given in any order
 // and any number of times each, into its sessions, ordered by StartedAt. The
 // slice is sorted in place. Events that are of no session must not be among
-// them: see Event.InSession.
+// them: see Event.InSession. Healed messages that were delivered after all do not
+// count: see Reconcile.
 func (f *Fold) Windows(events []*Event) []*Window {
-	return f.Continue(nil, events)
+	counted, healedAt := Reconcile(events)
+	windows := f.Continue(nil, counted)
+	NoteHealed(windows, healedAt)
+	return windows
 }
 
 // Continue folds events that all come after those of a window, by Compare, onto
 // the window, which it changes, and into new ones behind it. The result
 // begins with last, unless that is nil.
+//
+// It counts every event that it is given: where healed messages are near, the
+// caller has reconciled them, and notes them in the windows.
 func (f *Fold) Continue(last *Window, events []*Event) []*Window {
 	slices.SortFunc(events, Compare)
 	events = slices.CompactFunc(events, func(a, b *Event) bool { return Compare(a, b) == 0 })

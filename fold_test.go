@@ -84,6 +84,15 @@ var gaps = []time.Duration{
 	30*time.Minute - time.Microsecond, 30 * time.Minute, 30*time.Minute + time.Microsecond, 2 * time.Hour,
 }
 
+// closeGaps are at and around those by which messages pair.
+var closeGaps = []time.Duration{
+	0, 0, 0, time.Microsecond, 200 * time.Millisecond, 500 * time.Millisecond, 999_999 * time.Microsecond,
+	time.Second, time.Second + time.Microsecond,
+}
+
+// beginnings begin with each other.
+var beginnings = []string{"", "y", "yes", "yes", "yes", "yes, but", "yes, but why", "yet"}
+
 // texts are few, so that they are repeated, sad, and empty.
 var texts = []string{
 	"Yes", "yes.", " YES ", "I am angry", "", "?!", "yes yes", "no", "Thanks, that was great!", "The book was good.",
@@ -96,10 +105,13 @@ func drawEvents(t *rapid.T) []rapport.Event {
 	moment := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
 	positions := map[rapport.Fingerprint]int64{}
 	var events []rapport.Event
-	calm := rapid.Bool().Draw(t, "calm")
+	calm, healed := rapid.Bool().Draw(t, "calm"), rapid.Bool().Draw(t, "healed")
 	for range rapid.SampledFrom([]int{60, 40, 20, 10, 5, 3, 2, 1, 0}).Draw(t, "events") {
-		moment = moment.Add(drawGap(t, calm))
+		moment = moment.Add(drawGap(t, calm, healed))
 		e := drawEvent(t, moment, drawType(t, calm))
+		if healed && e.Type == rapport.ChatPush {
+			drawHealed(t, &e)
+		}
 		e.Fingerprint = fingerprint(e)
 		if _, isTwin := positions[e.Fingerprint]; !isTwin {
 			positions[e.Fingerprint] = int64(1 + len(positions))
@@ -111,12 +123,27 @@ func drawEvents(t *rapid.T) []rapport.Event {
 }
 
 // drawGap stays away from the timeout in a calm conversation, and drawType
-// from its end, so that there are long sessions too.
-func drawGap(t *rapid.T, calm bool) time.Duration {
+// from its end, so that there are long sessions too. Where messages are healed,
+// most come within the second in which they pair.
+func drawGap(t *rapid.T, calm, healed bool) time.Duration {
+	if healed && rapid.IntRange(0, 9).Draw(t, "is close") > 0 {
+		return rapid.SampledFrom(closeGaps).Draw(t, "gap")
+	}
 	if calm {
 		return rapid.SampledFrom(gaps[:15]).Draw(t, "gap")
 	}
 	return rapid.SampledFrom(gaps).Draw(t, "gap")
+}
+
+// drawHealed makes one message of two a healed one, and most texts such that
+// they begin with each other.
+func drawHealed(t *rapid.T, e *rapport.Event) {
+	if rapid.IntRange(0, 4).Draw(t, "pairs") > 0 {
+		e.Role, e.Text = rapport.RoleUser, rapid.SampledFrom(beginnings).Draw(t, "beginning")
+	}
+	if rapid.Bool().Draw(t, "is healed") {
+		e.HealedFrom = "https://record.test/messages"
+	}
 }
 
 func drawType(t *rapid.T, calm bool) string {
@@ -164,8 +191,8 @@ func fingerprint(e rapport.Event) rapport.Fingerprint {
 	if e.Rating != nil {
 		rating = *e.Rating
 	}
-	return sha256.Sum256(fmt.Appendf(nil, "%v %q %q %q %q %q %q %q %q %v %v", e.OccurredAt, e.Type, e.AgentID,
-		e.SessionID, e.UserID, e.RoomName, e.Role, e.Text, e.EndReason, participants, rating))
+	return sha256.Sum256(fmt.Appendf(nil, "%v %q %q %q %q %q %q %q %q %q %v %v", e.OccurredAt, e.Type, e.AgentID,
+		e.SessionID, e.UserID, e.RoomName, e.Role, e.Text, e.EndReason, e.HealedFrom, participants, rating))
 }
 
 func drawSettings(t *rapid.T) rapport.Settings {

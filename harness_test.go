@@ -37,8 +37,8 @@ func byConversation(events []rapport.Event) map[conversation][]*rapport.Event {
 }
 
 // rollups keep sessions batch by batch, as the aggregator does: they carry on
-// the stored session where a batch comes strictly after it, and fold anew
-// otherwise.
+// the stored session where a batch comes strictly after it, with nothing healed
+// near, and fold anew otherwise.
 type rollups struct {
 	fold   *rapport.Fold
 	stored map[conversation]*rollup
@@ -74,8 +74,12 @@ func (r *rollup) isBefore(events []*rapport.Event) bool {
 	if len(r.sessions) == 0 {
 		return false
 	}
-	last := r.sessions[len(r.sessions)-1].LastEventAt
-	return !slices.ContainsFunc(events, func(e *rapport.Event) bool { return !e.OccurredAt.After(last) })
+	last := r.sessions[len(r.sessions)-1]
+	after := last.LastEventAt
+	if alone := last.HealedUntil.Add(rapport.HealedWithin); alone.After(after) {
+		after = alone
+	}
+	return !slices.ContainsFunc(events, func(e *rapport.Event) bool { return e.IsHealed() || !e.OccurredAt.After(after) })
 }
 
 // carryOn tells the fold of no more texts than it asks for.

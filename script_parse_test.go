@@ -179,6 +179,8 @@ func readDetail(e *rapport.Event, w word) error {
 		e.RoomName = w.value
 	case "reason":
 		e.EndReason = w.value
+	case "healed":
+		e.HealedFrom = w.value
 	case "participants":
 		n, perr := strconv.ParseInt(w.value, 10, 32)
 		e.Participants, err = new(int32(n)), perr

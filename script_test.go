@@ -27,8 +27,9 @@ import (
 // An event has a clock time or a time after the line above, a kind (join,
 // user, agent, end, error, any other role as role:NAME, any other type by its
 // name), and details: a text, agent= and session= (a and s if not named),
-// user=, room=, participants=, reason=, rating=, print= (the first byte of its
-// fingerprint, in hex). A line that comes again is a duplicate.
+// user=, room=, participants=, reason=, rating=, healed= (where it was read),
+// print= (the first byte of its fingerprint, in hex). A line that comes again is
+// a duplicate.
 //
 // expect has a line for each session of what was loaded so far, oldest first,
 // with the fields that matter, at a reader's now (midnight if not named). Both

@@ -39,7 +39,7 @@ func BenchmarkFollow(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		if _, err := db.Follow(context.Background(), store.SessionsFollower, size, sessions.Apply); err != nil {
+		if _, err := db.Follow(context.Background(), store.SessionsFollower, sessions.Settings(), size, sessions.Apply); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"rapport"
 	"rapport/store"
@@ -18,6 +17,7 @@ import (
 // for others the sessions that they can touch are read again from the log and
 // folded anew. A late event touches its own session and one neighbour on each
 // side, no more: whether there is a cut depends on two neighbouring events only.
+// Where messages were healed, it also touches what can pair with it, and so on.
 type Sessions struct {
 	fold *rapport.Fold
 }
@@ -55,12 +55,12 @@ func (p *Sessions) Apply(ctx context.Context, tx *store.Tx, events []*rapport.Ev
 		session, known := last[conversation]
 		switch {
 		case !known:
-			windows, err := p.foldOnto(ctx, tx, nil, group)
+			windows, err := p.foldAll(ctx, tx, group, &change)
 			if err != nil {
 				return err
 			}
 			change.Written = append(change.Written, windows...)
-		case comesAfter(group, session.LastEventAt):
+		case carriesOn(group, &session):
 			carried[conversation] = session
 		default:
 			if err := p.foldAnew(ctx, tx, conversation, group, &change); err != nil {
@@ -88,8 +88,14 @@ func groupByConversation(events []*rapport.Event) map[store.Conversation][]*rapp
 	return groups
 }
 
-func comesAfter(events []*rapport.Event, t time.Time) bool {
-	return !slices.ContainsFunc(events, func(e *rapport.Event) bool { return !e.OccurredAt.After(t) })
+// carriesOn reports whether the events come strictly after the session, and after
+// what they could pair with.
+func carriesOn(events []*rapport.Event, s *rapport.Session) bool {
+	after := s.LastEventAt
+	if paired := s.HealedUntil.Add(rapport.HealedWithin); paired.After(after) {
+		after = paired
+	}
+	return !slices.ContainsFunc(events, func(e *rapport.Event) bool { return e.IsHealed() || !e.OccurredAt.After(after) })
 }
 
 // carryOn folds groups onto the last sessions of their conversations.
@@ -121,12 +127,11 @@ func (p *Sessions) carryOn(ctx context.Context, tx *store.Tx, carried map[store.
 // foldAnew reads the sessions that the events can touch again from the log.
 func (p *Sessions) foldAnew(ctx context.Context, tx *store.Tx, conversation store.Conversation, events []*rapport.Event, change *store.Change) error {
 	slices.SortFunc(events, rapport.Compare)
-	first, last := events[0].OccurredAt, events[len(events)-1].OccurredAt
-	spans, err := tx.SessionSpans(ctx, conversation, first, last)
+	stretches, err := touchedBy(ctx, tx, conversation, events)
 	if err != nil {
 		return err
 	}
-	for _, touched := range touchedSpans(spans, events) {
+	for _, touched := range stretches {
 		again, err := tx.EventsOfSpan(ctx, conversation, touched.span)
 		if err != nil {
 			return err
@@ -136,13 +141,46 @@ func (p *Sessions) foldAnew(ctx context.Context, tx *store.Tx, conversation stor
 			change.Replaced = append(change.Replaced, key)
 			change.Refolded = append(change.Refolded, key)
 		}
-		windows, err := p.foldOnto(ctx, tx, nil, again)
+		windows, err := p.foldAll(ctx, tx, again, change)
 		if err != nil {
 			return err
 		}
 		change.Written = append(change.Written, windows...)
 	}
 	return nil
+}
+
+// touchedBy finds what has to be folded anew for the events, which are in order.
+func touchedBy(ctx context.Context, tx *store.Tx, conversation store.Conversation, events []*rapport.Event) ([]touched, error) {
+	since, until := events[0].OccurredAt, events[len(events)-1].OccurredAt
+	spans, err := tx.SessionSpans(ctx, conversation, since, until)
+	if err != nil {
+		return nil, err
+	}
+	stretches := touchedSpans(spans, events)
+	if !isHealedNear(stretches, events) {
+		return stretches, nil
+	}
+	stretches = touchedClusters(spans, events)
+	for further := pairReach; isOpen(stretches, since, until); further *= 4 {
+		since, until = spans[0].StartedAt.Add(-further), spans[len(spans)-1].LastEventAt.Add(further)
+		if spans, err = tx.SessionSpans(ctx, conversation, since, until); err != nil {
+			return nil, err
+		}
+		stretches = touchedClusters(spans, events)
+	}
+	return stretches, nil
+}
+
+// foldAll folds events into new sessions. Their pairs are found first, over all of
+// them: afterwards they are folded in stretches.
+func (p *Sessions) foldAll(ctx context.Context, tx *store.Tx, events []*rapport.Event, change *store.Change) ([]*rapport.Window, error) {
+	healed := healedAmong(events)
+	counted, healedAt := rapport.Reconcile(events)
+	change.Healed = append(change.Healed, judged(healed, counted)...)
+	windows, err := p.foldOnto(ctx, tx, nil, counted)
+	rapport.NoteHealed(windows, healedAt)
+	return windows, err
 }
 
 // stretchBytes is how much text is folded before the transaction shows a sign of

@@ -211,7 +211,7 @@ func TestAFrozenFollowerIsReplaced(t *testing.T) {
 	taken, release := make(chan struct{}), make(chan struct{})
 	var peer sync.WaitGroup
 	peer.Go(func() {
-		_, err := db.Follow(context.Background(), store.SessionsFollower, 10,
+		_, err := db.Follow(context.Background(), store.SessionsFollower, rapport.DefaultSettings(), 10,
 			func(context.Context, *store.Tx, []*rapport.Event) error { close(taken); <-release; return nil })
 		if err == nil {
 			t.Error("the frozen peer moved the checkpoint after it was replaced")

@@ -54,7 +54,7 @@ func New(config Config) (http.Handler, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	if err := config.Metrics.watch(config.DB, config.Now); err != nil {
+	if err := config.Metrics.watch(config.DB, config.Ingest, config.Now); err != nil {
 		return nil, err
 	}
 	s := &server{Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second}}
@@ -71,6 +71,7 @@ func New(config Config) (http.Handler, error) {
 	s.registerSessions()
 	s.registerTranscripts()
 	s.registerQuarantine()
+	s.registerDeadLetters()
 	describeUnregistered(s.api.OpenAPI())
 
 	document, err := json.Marshal(s.api.OpenAPI())

@@ -24,6 +24,9 @@ const (
 	healthNew         = "new"
 	healthLate        = "late"
 	healthUnknown     = "unknown"
+	healthInUse       = "in_use"
+	healthFull        = "full"
+	healthOff         = "off"
 )
 
 func (s *server) registerHealth() {
@@ -57,6 +60,7 @@ type readiness struct {
 	Database   databaseHealth `json:"database"`
 	Migrations schemaHealth   `json:"migrations"`
 	Lag        lagHealth      `json:"lag"`
+	Spool      spoolHealth    `json:"spool"`
 }
 
 type databaseHealth struct {
@@ -73,7 +77,20 @@ type lagHealth struct {
 	FollowerPosition *int64       `json:"follower_position" doc:"The rollups contain everything up to here."`
 	LagEvents        *int64       `json:"lag_events"`
 	LagSeconds       *thousandths `json:"lag_seconds" nullable:"true" doc:"Since the oldest event that the rollups lack was received."`
+	AlarmS           thousandths  `json:"alarm_s" doc:"From so many seconds of lag on, the status is late."`
 }
+
+type spoolHealth struct {
+	Status   string      `json:"status" enum:"ok,in_use,full,off" doc:"in_use: the database can't keep deliveries, so they go to the spool; full: the spool can't keep more."`
+	Records  int64       `json:"records" doc:"Deliveries that wait for the database."`
+	Bytes    int64       `json:"bytes"`
+	AgeS     thousandths `json:"age_s" doc:"Seconds since the oldest of them was kept; 0 if there is none."`
+	Damaged  int         `json:"damaged_segments" doc:"Segments that were set aside since they are damaged."`
+	Open     bool        `json:"open" doc:"Deliveries go to the spool at once: the database can't keep them."`
+	OpenForS thousandths `json:"open_for_s" doc:"Seconds since that is so; 0 if it isn't."`
+}
+
+func (h *spoolHealth) canKeep() bool { return h.Status == healthOK || h.Status == healthInUse }
 
 type readinessOutput struct {
 	Status int
@@ -84,9 +101,10 @@ func (s *server) readiness(ctx context.Context, in *readinessInput) (*readinessO
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	body := s.look(ctx)
-	ready := body.Database.Status == healthOK
+	// Where the circuit is open the database answers, perhaps, but keeps nothing.
+	ready := body.Database.Status == healthOK && !body.Spool.Open || body.Spool.canKeep()
 	if in.For == "reads" {
-		ready = ready && body.Migrations.Status == healthOK && body.Lag.Status == healthOK
+		ready = body.Database.Status == healthOK && body.Migrations.Status == healthOK && body.Lag.Status == healthOK
 	}
 	switch {
 	case s.Draining.Load():
@@ -105,7 +123,8 @@ func (s *server) look(ctx context.Context) readiness {
 		Status:     healthOK,
 		Database:   databaseHealth{healthUnreachable},
 		Migrations: schemaHealth{healthUnknown},
-		Lag:        lagHealth{Status: healthUnknown},
+		Lag:        lagHealth{Status: healthUnknown, AlarmS: thousandths(s.LagAlarm.Milliseconds())},
+		Spool:      s.lookAtSpool(),
 	}
 	if s.DB.Ping(ctx) != nil {
 		return r
@@ -116,14 +135,31 @@ func (s *server) look(ctx context.Context) readiness {
 	if err != nil {
 		return r
 	}
-	r.Lag = lagHealth{
-		Status: healthOK, LogHead: &lag.Head, FollowerPosition: &lag.Position, LagEvents: &lag.Events,
-		LagSeconds: new(thousandths(lag.Age.Milliseconds())),
-	}
+	r.Lag.Status, r.Lag.LogHead, r.Lag.FollowerPosition, r.Lag.LagEvents = healthOK, &lag.Head, &lag.Position, &lag.Events
+	r.Lag.LagSeconds = new(thousandths(lag.Age.Milliseconds()))
 	if lag.Age >= s.LagAlarm {
 		r.Lag.Status = healthLate
 	}
 	return r
+}
+
+func (s *server) lookAtSpool() spoolHealth {
+	status := s.Ingest.Status()
+	h := spoolHealth{
+		Status: healthOK, Records: status.Waiting.Records, Bytes: status.Waiting.Bytes, Damaged: status.Waiting.Damaged,
+		AgeS:     thousandths(ageOf(status.Waiting.OldestAt, s.now()).Milliseconds()),
+		Open:     !status.OpenSince.IsZero(),
+		OpenForS: thousandths(ageOf(status.OpenSince, time.Now()).Milliseconds()),
+	}
+	switch {
+	case !status.Enabled:
+		h.Status = healthOff
+	case status.Room != nil:
+		h.Status = healthFull
+	case h.Open:
+		h.Status = healthInUse
+	}
+	return h
 }
 
 func schemaStatus(err error) string {

@@ -47,7 +47,8 @@ func TestReadiness(t *testing.T) {
 	got := check("/readyz?for=reads", http.StatusOK)
 	want := row{
 		"status": "ok", "database": row{"status": "ok"}, "migrations": row{"status": "ok"},
-		"lag": row{"status": "ok", "log_head": 1.0, "follower_position": 0.0, "lag_events": 1.0, "lag_seconds": 0.0},
+		"lag":   row{"status": "ok", "log_head": 1.0, "follower_position": 0.0, "lag_events": 1.0, "lag_seconds": 0.0, "alarm_s": 60.0},
+		"spool": row{"status": "off", "records": 0.0, "bytes": 0.0, "age_s": 0.0, "damaged_segments": 0.0, "open": false, "open_for_s": 0.0},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -36,6 +36,19 @@ type memoryLog struct {
 	err         error
 }
 
+func (l *memoryLog) Ping(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *memoryLog) QuarantineDrained(ctx context.Context, _ store.SpoolRecord, body []byte, reason string, headers map[string]string, at time.Time) error {
+	_, err := l.Quarantine(ctx, body, reason, headers, at)
+	return err
+}
+
+func (l *memoryLog) SpoolDrained(context.Context, store.SpoolRecord) error { return nil }
+
 func (l *memoryLog) Prepared(*rapport.Event) bool { return true }
 
 func (l *memoryLog) Prepare(context.Context, *rapport.Event) error { return nil }

@@ -39,7 +39,7 @@ func newLive(t *testing.T, config Config) *live {
 func (l *live) fold(t *testing.T) {
 	t.Helper()
 	settings := rapport.DefaultSettings()
-	_, err := l.db.Follow(t.Context(), store.SessionsFollower, 100_000, func(ctx context.Context, tx *store.Tx, events []*rapport.Event) error {
+	_, err := l.db.Follow(t.Context(), store.SessionsFollower, settings, 100_000, func(ctx context.Context, tx *store.Tx, events []*rapport.Event) error {
 		groups := map[store.Conversation][]*rapport.Event{}
 		for _, e := range events {
 			if e.InSession() {

@@ -19,6 +19,7 @@ import (
 const (
 	statusSuccess     = "success"
 	statusDuplicate   = "duplicate"
+	statusSpooled     = "spooled"
 	statusQuarantined = "quarantined"
 	statusError       = "error"
 )
@@ -75,7 +76,7 @@ func NewMetrics() *Metrics {
 // begin has the counters that alerts are made of start at 0: what appears with
 // its first increase has no increase.
 func (m *Metrics) begin() {
-	for _, status := range []string{statusSuccess, statusDuplicate, statusQuarantined, statusError} {
+	for _, status := range []string{statusSuccess, statusDuplicate, statusSpooled, statusQuarantined, statusError} {
 		for _, eventType := range []string{rapport.RoomJoin, rapport.ChatPush, rapport.SessionEnd, rapport.AgentError,
 			rapport.Test, rapport.Ping, typeOther, typeUnknown} {
 			m.webhooks.WithLabelValues(eventType, status)
@@ -108,10 +109,12 @@ func typeLabel(eventType string) string {
 	return typeOther
 }
 
-// watch adds what the database tells.
-func (m *Metrics) watch(db *store.DB, now func() time.Time) error {
-	if err := m.registry.Register(&databaseCollector{db, now}); err != nil {
-		return fmt.Errorf("the metrics serve another API already: %w", err)
+// watch adds what the database and the spool tell.
+func (m *Metrics) watch(db *store.DB, in *ingest.Ingest, now func() time.Time) error {
+	for _, c := range []prometheus.Collector{&databaseCollector{db, now}, &spoolCollector{in, now}} {
+		if err := m.registry.Register(c); err != nil {
+			return fmt.Errorf("the metrics serve another API already: %w", err)
+		}
 	}
 	return nil
 }
@@ -131,6 +134,7 @@ var (
 	followerAge    = prometheus.NewDesc("rapport_follower_lag_seconds", "Time since the oldest of them was received.", []string{"follower"}, nil)
 	quarantineSize = prometheus.NewDesc("rapport_quarantine_entries", "Entries of the quarantine.", nil, nil)
 	quarantineSum  = prometheus.NewDesc("rapport_quarantine_bytes", "Bytes of the bodies in the quarantine.", nil, nil)
+	deadLetters    = prometheus.NewDesc("rapport_dead_letters", "Events that the follower could not take and has put aside.", []string{"follower"}, nil)
 )
 
 // databaseCollector asks the database at each scrape. What it does not answer is
@@ -143,7 +147,7 @@ type databaseCollector struct {
 // Describe names them all, though a scrape may lack some.
 func (c *databaseCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		activeSessions, logHead, followerAt, followerEvents, followerAge, quarantineSize, quarantineSum,
+		activeSessions, logHead, followerAt, followerEvents, followerAge, quarantineSize, quarantineSum, deadLetters,
 	} {
 		descs <- desc
 	}
@@ -168,5 +172,10 @@ func (c *databaseCollector) Collect(metrics chan<- prometheus.Metric) {
 	if entries, bytes, err := c.db.QuarantineStats(ctx); err == nil {
 		gauge(quarantineSize, float64(entries))
 		gauge(quarantineSum, float64(bytes))
+	}
+	if tally, err := c.db.DeadLetterTally(ctx); err == nil {
+		for follower, letters := range tally {
+			gauge(deadLetters, float64(letters), follower)
+		}
 	}
 }

@@ -71,6 +71,7 @@ type event struct {
 	Fingerprint   string          `json:"fingerprint" doc:"In hexadecimal."`
 	Payload       json.RawMessage `json:"payload" doc:"The body as it came; null where it is not valid UTF-8."`
 	PayloadRaw    []byte          `json:"payload_raw" nullable:"true" doc:"The body as it came, in base64, where it is not valid UTF-8."`
+	HealedFrom    string          `json:"healed_from" doc:"Where a healed message was read in the sender's record; empty for what was delivered. It counts in its session only while no delivery of it is there."`
 }
 
 func eventOf(e *store.StoredEvent) event {
@@ -81,6 +82,7 @@ func eventOf(e *store.StoredEvent) event {
 		Participants: e.Participants, RoomName: e.RoomName, ErrorCode: e.ErrorCode, ErrorSeverity: e.ErrorSeverity,
 		ErrorCategory: e.ErrorCategory, EndReason: e.EndReason, Rating: e.Rating,
 		Fingerprint: hex.EncodeToString(e.Fingerprint[:]), Payload: e.Payload, PayloadRaw: e.PayloadRaw,
+		HealedFrom: e.HealedFrom,
 	}
 }
 

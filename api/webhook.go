@@ -14,7 +14,6 @@ import (
 
 	"rapport"
 	"rapport/api/webhook"
-	"rapport/store"
 	"rapport/store/ingest"
 )
 
@@ -107,9 +106,9 @@ func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte,
 	return statusQuarantined
 }
 
-// append answers for an event, once it is in the log.
+// append answers for an event, once it is in the log or in the spool.
 func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.Event) string {
-	appended, err := s.Ingest.Append(r.Context(), event)
+	kept, err := s.Ingest.Append(r.Context(), event)
 	if _, refused := errors.AsType[*ingest.RefusedError](err); refused {
 		newProblem(http.StatusUnprocessableEntity, "the database refused the event; the quarantine has it, with the reason").write(w)
 		return statusQuarantined
@@ -117,8 +116,11 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.E
 	if err != nil {
 		return s.notKept(w, r, err)
 	}
-	writeKept(w, appended)
-	if appended.Duplicate {
+	writeKept(w, kept)
+	switch {
+	case kept.Spooled:
+		return statusSpooled
+	case kept.Duplicate:
 		return statusDuplicate
 	}
 	return statusSuccess
@@ -129,7 +131,7 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.E
 // closed its half of the connection, so 200 would be wrong.
 func (s *server) notKept(w http.ResponseWriter, r *http.Request, err error) (status string) {
 	p := tryAgain("the answer was not waited for; send it again")
-	for _, reason := range []error{ingest.ErrOverloaded, ingest.ErrUnavailable, ingest.ErrClosed} {
+	for _, reason := range []error{ingest.ErrOverloaded, ingest.ErrUnavailable, ingest.ErrFull, ingest.ErrClosed} {
 		if errors.Is(err, reason) {
 			p = tryAgain(reason.Error() + "; send it again")
 		}
@@ -143,10 +145,14 @@ func (s *server) notKept(w http.ResponseWriter, r *http.Request, err error) (sta
 var jsonType = []string{"application/json"}
 
 // writeKept is written without reflection: it is the answer to every delivery.
-func writeKept(w http.ResponseWriter, appended store.Appended) {
-	body := append(make([]byte, 0, 80), `{"status":"success","position":`...)
-	body = strconv.AppendInt(body, appended.Position, 10)
-	if appended.Duplicate {
+func writeKept(w http.ResponseWriter, kept ingest.Kept) {
+	body := append(make([]byte, 0, 80), `{"status":"success"`...)
+	if kept.Spooled { // where it will be in the log is not known yet
+		body = append(body, `,"spooled":true`...)
+	} else {
+		body = strconv.AppendInt(append(body, `,"position":`...), kept.Position, 10)
+	}
+	if kept.Duplicate {
 		body = append(body, `,"duplicate":true`...)
 	}
 	body = append(body, "}\n"...)

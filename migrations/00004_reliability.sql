@@ -146,3 +146,57 @@ SELECT position, occurred_at, received_at, undated, event_type, agent_id, sessio
        rating, fingerprint, payload, payload_raw, healed_from
 FROM public.events;
 COMMENT ON COLUMN analytics.events.healed_from IS 'Where a healed message was read in the sender''s own record; empty for what was delivered.';
+
+-- Views are bound to a table, not to its name, and a rebuild replaces the table. So
+-- it has this one view to bind anew, and its readers one lock to wait for: with
+-- two, they and the rebuild could wait for each other.
+CREATE VIEW current_sessions AS SELECT * FROM sessions;
+COMMENT ON VIEW current_sessions IS 'The table sessions, for the views of analytics. Who adds a column to that replaces this.';
+
+CREATE OR REPLACE VIEW analytics.sessions AS
+SELECT agent_id, session_id, started_at, last_activity_at, closes_at,
+       CASE WHEN closes_at <= now() THEN 'closed' ELSE 'open' END AS status,
+       CASE WHEN closes_at > now() THEN NULL WHEN end_count > 0 THEN end_reason ELSE 'idle' END AS end_reason,
+       round(duration_ms / 1000.0, 3) AS duration_s,
+       round((active_us / 1000) / 1000.0, 3) AS active_s,
+       event_count, join_count, message_count, error_count, user_message_count, agent_message_count,
+       user_char_count, agent_char_count, turn_count, answered_turn_count,
+       CASE WHEN answered_turn_count > 0 THEN response_ms_total END AS response_ms_total,
+       CASE WHEN answered_turn_count > 0 THEN response_ms_max END AS response_ms_max,
+       CASE WHEN answered_turn_count > 0 THEN first_response_ms END AS first_response_ms,
+       CASE WHEN answered_turn_count > 0
+            THEN round(response_ms_total / (answered_turn_count * 1000.0), 3) END AS avg_response_s,
+       quick_answer_count, repeat_count, friction_count,
+       CASE WHEN user_message_count > 0
+            THEN round(sentiment_sum / (user_message_count * 1000.0), 3) END AS sentiment,
+       peak_participants, room_name, user_id, rating, engagement_tier,
+       round(engagement_tenths / 10.0, 1) AS engagement_score,
+       round(quality_tenths / 10.0, 1) AS quality_score,
+       score_version, first_position, last_position
+FROM public.current_sessions;
+
+-- What the session projection knows of healed messages, for those who list messages.
+CREATE TABLE superseded (
+    agent_id   text   COLLATE "C" NOT NULL,
+    session_id text   COLLATE "C" NOT NULL,
+    position   bigint NOT NULL,
+    CONSTRAINT superseded_pkey PRIMARY KEY (session_id, agent_id, position)
+);
+COMMENT ON TABLE superseded IS 'Healed messages that count nowhere, since a delivery of them is in the log.';
+COMMENT ON COLUMN superseded.agent_id IS 'The message''s agent.';
+COMMENT ON COLUMN superseded.session_id IS 'The message''s session.';
+COMMENT ON COLUMN superseded.position IS 'The message''s place in the log.';
+
+CREATE OR REPLACE VIEW analytics.messages AS
+SELECT e.position, e.agent_id, e.session_id, s.started_at, e.occurred_at, e.role, e.message AS text,
+       char_length(e.message) AS char_count, e.message_type, e.language, e.user_id
+FROM public.events e
+LEFT JOIN LATERAL (
+    SELECT w.started_at, w.last_event_at FROM public.sessions w
+    WHERE w.session_id = e.session_id AND w.agent_id = e.agent_id AND w.started_at <= e.occurred_at
+    ORDER BY w.started_at DESC LIMIT 1
+) s ON s.last_event_at >= e.occurred_at
+WHERE e.event_type = 'chat.push'
+  AND (e.healed_from = '' OR NOT EXISTS (
+      SELECT FROM public.superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position));
+COMMENT ON VIEW analytics.messages IS 'A row per message; healed ones only while no delivery of them is there.';

@@ -33,7 +33,7 @@ BEGIN
         GRANT SELECT ON events, log_head, settings, goose_db_version TO rapport_server;
         GRANT EXECUTE ON FUNCTION append_events, create_events_month TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON followers TO rapport_server;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, dead_letters TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, superseded, dead_letters TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;

@@ -21,6 +21,8 @@ LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
      AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
 WHERE e.session_id = @session_id AND (@agent_id::text = '' OR e.agent_id = @agent_id)
   AND e.event_type = 'chat.push'
+  AND (e.healed_from = '' OR NOT EXISTS (
+      SELECT FROM superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position))
   AND e.occurred_at BETWEEN @since AND @until
   AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
       > (@after_occurred_at::timestamptz, @after_rank::integer, @after_fingerprint::bytea)

@@ -1,8 +1,13 @@
 -- Checkpoints of the followers of the log.
 
 -- name: FollowerLock :one
--- No row: another process has it.
-SELECT position FROM followers WHERE name = @name FOR UPDATE SKIP LOCKED;
+-- No row: another process has it. A stranger who only references the row (KEY SHARE)
+-- is no hindrance. retry: some of its dead letters are to be tried again; ahead: some
+-- are still to come.
+SELECT f.position, f.made_with,
+       EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.retry AND d.position <= f.position) AS retry,
+       EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.position > f.position) AS ahead
+FROM followers f WHERE f.name = @name FOR NO KEY UPDATE OF f SKIP LOCKED;
 
 -- name: FollowerMove :exec
 UPDATE followers SET position = @position, updated_at = now() WHERE name = @name;
@@ -11,6 +16,12 @@ UPDATE followers SET position = @position, updated_at = now() WHERE name = @name
 -- No row: something was made with other settings already.
 UPDATE followers SET made_with = @settings
 WHERE name = @name AND (position = 0 OR made_with = @settings);
+
+-- name: FollowerBind :exec
+UPDATE followers SET made_with = @settings WHERE name = @name;
+
+-- name: FollowerMadeWith :one
+SELECT made_with FROM followers WHERE name = @name;
 
 -- name: FollowerPosition :one
 SELECT position FROM followers WHERE name = @name;
@@ -37,3 +48,26 @@ WHERE a.datname = current_database() AND a.usename = current_user AND a.applicat
   AND a.pid <> pg_backend_pid() AND a.wait_event_type = 'Client'
   AND a.xact_start < clock_timestamp() - @older_than::interval
   AND a.state_change < clock_timestamp() - @older_than::interval;
+
+-- name: BlockerList :many
+-- The strangers who keep us from working: who has locked rows of followers, and
+-- for whom our connections wait. Those of our own role that have idled in their
+-- transaction for too long are ended. Of other roles Postgres may hide the state,
+-- which is then empty.
+SELECT b.pid::integer AS pid, b.usename, b.application_name, b.state, b.idle_s,
+       CASE WHEN b.is_own_role AND b.state LIKE 'idle in transaction%' AND b.idle_s > @idle_s::integer
+            THEN pg_terminate_backend(b.pid) ELSE false END AS ended
+FROM (
+    SELECT a.pid, coalesce(a.usename, '')::text AS usename, coalesce(a.application_name, '')::text AS application_name,
+           coalesce(a.state, '')::text AS state, coalesce(a.usename = current_user, false) AS is_own_role,
+           coalesce(extract(epoch FROM clock_timestamp() - a.state_change), 0)::integer AS idle_s
+    FROM pg_catalog.pg_stat_activity a
+    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND (a.pid IN (SELECT l.pid FROM pg_catalog.pg_locks l
+                     WHERE l.relation = 'followers'::regclass AND l.granted AND l.mode <> 'AccessShareLock')
+        OR a.pid IN (SELECT unnest(pg_blocking_pids(w.pid)) FROM pg_catalog.pg_stat_activity w
+                     WHERE w.datname = current_database() AND w.usename = current_user
+                       AND w.application_name = 'rapport' AND w.wait_event_type = 'Lock'))
+) b
+WHERE NOT (b.is_own_role AND b.application_name = 'rapport')
+ORDER BY b.pid;

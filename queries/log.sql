@@ -20,24 +20,34 @@ SELECT position, received_at FROM log_head;
 
 -- name: EventListAfter :many
 -- What a projection folds, in the order of the log: at most max_events, and no
--- more once there are max_bytes of text.
+-- more once there are max_bytes of text. Its dead letters are left out; hardly
+-- any are behind its checkpoint, so an array keeps the plan a plain walk along
+-- the positions.
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
 FROM (
     SELECT l.*, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
-    FROM (SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-                 room_name, end_reason, rating, fingerprint, healed_from
-          FROM events WHERE position > @after AND position <= @up_to ORDER BY position LIMIT @max_events) l
+    FROM (SELECT n.position, n.occurred_at, n.received_at, n.participants, n.event_type, n.agent_id, n.session_id, n.user_id,
+                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
+          FROM events n
+          WHERE n.position > @after AND n.position <= @up_to
+            AND n.position <> ALL (ARRAY(
+                SELECT d.position FROM dead_letters d WHERE d.follower = @follower AND d.position > @after))
+          ORDER BY n.position LIMIT @max_events) l
 ) e
 WHERE e.bytes_before < @max_bytes::bigint
 ORDER BY e.position;
 
 -- name: EventListOfSpan :many
--- One conversation's events of a span of time, as far as the log has been followed.
-SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-       room_name, end_reason, rating, fingerprint, healed_from
-FROM events
-WHERE session_id = @session_id AND agent_id = @agent_id
-  AND occurred_at BETWEEN @since AND @until
-  AND position <= @up_to
-  AND event_type NOT IN ('test', 'ping');
+-- One conversation's events of a span of time, as far as the log has been followed,
+-- without the follower's dead letters.
+SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
+FROM events e
+WHERE e.session_id = @session_id AND e.agent_id = @agent_id
+  AND e.occurred_at BETWEEN @since AND @until
+  AND e.position <= @up_to
+  AND e.event_type NOT IN ('test', 'ping')
+  AND NOT EXISTS (SELECT FROM dead_letters d
+                  WHERE d.follower = @follower AND d.position = e.position
+                    AND d.session_id = @session_id AND d.agent_id = @agent_id);

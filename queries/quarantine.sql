@@ -1,8 +1,16 @@
 -- Deliveries that could not be decoded.
 
+-- Every statement that changes quarantine_tally takes its row before any row of the
+-- quarantine, so that servers at work at once can't lock each other out.
+
 -- name: QuarantineUpsert :one
+WITH tally AS (
+    INSERT INTO quarantine_tally (received, pruned, replayed) VALUES (1, 0, 0)
+    ON CONFLICT ON CONSTRAINT quarantine_tally_pkey DO UPDATE SET received = quarantine_tally.received + 1
+    RETURNING singleton
+)
 INSERT INTO quarantine (body_sha256, body, reason, headers, first_seen_at, last_seen_at)
-VALUES (@body_sha256, @body, @reason, @headers, @seen_at, @seen_at)
+SELECT @body_sha256::bytea, @body::bytea, @reason::text, @headers::json, @seen_at::timestamptz, @seen_at FROM tally
 ON CONFLICT ON CONSTRAINT quarantine_body_once DO UPDATE SET
     reason = excluded.reason,
     headers = excluded.headers,
@@ -25,19 +33,35 @@ FROM quarantine
 WHERE id = ANY(@ids::bigint[])
 ORDER BY id;
 
--- name: QuarantineDeleteMany :execrows
-DELETE FROM quarantine WHERE id = ANY(@ids::bigint[]);
+-- name: QuarantineDeleteMany :one
+-- What has been replayed. A row is found only together with the tally's, which is
+-- locked by then.
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q USING tally WHERE q.id = ANY(@ids::bigint[]) RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET replayed = t.replayed + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries;
 
--- name: QuarantinePrune :execrows
+-- name: QuarantinePrune :one
 -- What is too old, and the oldest beyond the bytes that may be kept; a row costs
 -- about 512 bytes besides its body.
-DELETE FROM quarantine
-WHERE id IN (
-    SELECT k.id
-    FROM (SELECT q.id, q.last_seen_at,
-                 sum(octet_length(q.body) + 512) OVER (ORDER BY q.last_seen_at DESC, q.id DESC) AS bytes
-          FROM quarantine q) k
-    WHERE k.last_seen_at < @oldest::timestamptz OR k.bytes > @max_bytes::bigint);
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q
+    USING tally, (
+        SELECT id, last_seen_at, sum(octet_length(body) + 512) OVER (ORDER BY last_seen_at DESC, id DESC) AS bytes
+        FROM quarantine
+    ) k
+    WHERE q.id = k.id AND (k.last_seen_at < @oldest::timestamptz OR k.bytes > @max_bytes::bigint)
+    RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET pruned = t.pruned + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries;
 
 -- name: QuarantineStats :one
 SELECT count(*) AS entries, coalesce(sum(octet_length(body)), 0)::bigint AS bytes

@@ -14,7 +14,7 @@ CROSS JOIN LATERAL (
 -- name: SessionSpanList :many
 -- The spans of a conversation's sessions from the one before a time to the one
 -- after another, both included.
-SELECT w.started_at, w.last_event_at
+SELECT w.started_at, w.last_event_at, w.healed_until
 FROM sessions w
 WHERE w.session_id = @session_id AND w.agent_id = @agent_id
   AND w.started_at >= coalesce((

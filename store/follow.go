@@ -29,15 +29,20 @@ const maxStepBytes = 4 << 20
 type Step struct {
 	Busy     bool  // another process follows: nothing was done
 	Events   int   // events of this step
-	Position int64 // everything up to here has been applied
+	Position int64 // everything up to here has been applied, or is a dead letter
 	Head     int64 // of the log, when the step began
+	Retry    bool  // dead letters wait to be tried again: see FollowAgain
 }
+
+// Apply derives something from events, in the transaction of their step.
+type Apply func(context.Context, *Tx, []*rapport.Event) error
 
 // Tx is the transaction of one step: what is written in it is kept together
 // with the follower's new position, or not at all.
 type Tx struct {
-	q    *dbsqlc.Queries
-	upTo int64 // the position that the step moves to
+	q        *dbsqlc.Queries
+	follower string
+	upTo     int64 // the position that the step moves to
 }
 
 // KeepAlive tells the others that the transaction is at work, while something is
@@ -49,51 +54,94 @@ func (tx *Tx) KeepAlive(ctx context.Context) error { return tx.q.KeepAlive(ctx) 
 // position to apply, and moves the position past them: all in one transaction.
 // Any number of processes may call it; one at a time gets the row, the others
 // are told Busy at once.
-func (db *DB) Follow(ctx context.Context, follower string, limit int, apply func(context.Context, *Tx, []*rapport.Event) error) (Step, error) {
+//
+// It is ErrSettingsChanged if what the follower writes is made with other
+// settings, and a *RefusedError if apply fails for a reason that may lie in the
+// events.
+func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Settings, limit int, apply Apply) (Step, error) {
 	var step Step
-	err := db.inTx(ctx, func(q *dbsqlc.Queries) error {
-		position, err := q.FollowerLock(ctx, follower)
-		if errors.Is(err, pgx.ErrNoRows) {
-			step.Busy = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	var events []*rapport.Event
+	var after int64
+	busy, err := db.asFollower(ctx, follower, settings, func(q *dbsqlc.Queries, at dbsqlc.FollowerLockRow) error {
 		head, err := q.LogHeadGet(ctx)
 		if err != nil {
 			return err
 		}
-		step.Position, step.Head = position, head.Position
-		events, err := eventsAfter(ctx, q, position, head.Position, limit)
-		if err != nil || position == head.Position {
-			return err
+		after = at.Position
+		step = Step{Position: after, Head: head.Position, Retry: at.Retry}
+		if after == head.Position {
+			return nil
+		}
+		if !at.Ahead {
+			events = db.tail.after(after, head.Position, limit)
+		}
+		if len(events) == 0 {
+			if events, err = eventsAfter(ctx, q, follower, after, head.Position, limit); err != nil {
+				return err
+			}
 		}
 		step.Events, step.Position = len(events), head.Position
 		if len(events) > 0 { // else the rows up to the head are lost, which is not ours to heal
 			step.Position = events[len(events)-1].Position
-			if err := apply(ctx, &Tx{q: q, upTo: step.Position}, events); err != nil {
+			tx := &Tx{q: q, follower: follower, upTo: step.Position}
+			if err := tx.give(ctx, events, apply); err != nil {
 				return err
 			}
 		}
 		return q.FollowerMove(ctx, dbsqlc.FollowerMoveParams{Name: follower, Position: step.Position})
 	})
 	if err != nil {
-		return Step{}, fmt.Errorf("following the log as %q: %w", follower, err)
+		return Step{}, fmt.Errorf("following the log as %q: %w", follower, refusal(err, after, events))
 	}
+	step.Busy = busy
 	if step.Events > 0 {
-		// After the commit, and only a wake-up: whoever misses it polls.
-		_, _ = db.pool.Exec(ctx, "SELECT pg_notify('rapport_rollups', '')")
+		db.announceRollups(ctx)
 	}
 	return step, nil
 }
 
-func eventsAfter(ctx context.Context, q *dbsqlc.Queries, after, head int64, limit int) ([]*rapport.Event, error) {
+// asFollower runs do in a transaction that holds the follower's row, unless
+// another process has it.
+func (db *DB) asFollower(ctx context.Context, follower string, settings rapport.Settings, do func(*dbsqlc.Queries, dbsqlc.FollowerLockRow) error) (busy bool, err error) {
+	text, err := settingsText(settings)
+	if err != nil {
+		return false, err
+	}
+	err = db.inTx(ctx, func(q *dbsqlc.Queries) error {
+		at, err := q.FollowerLock(ctx, follower)
+		if errors.Is(err, pgx.ErrNoRows) {
+			busy = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch at.MadeWith {
+		case text:
+		case "": // nothing is made yet
+			if err := q.FollowerBind(ctx, dbsqlc.FollowerBindParams{Name: follower, Settings: text}); err != nil {
+				return err
+			}
+		default:
+			return ErrSettingsChanged
+		}
+		return do(q, at)
+	})
+	return busy, err
+}
+
+// announceRollups comes after the commit, and is only a wake-up: whoever misses
+// it polls.
+func (db *DB) announceRollups(ctx context.Context) {
+	_, _ = db.pool.Exec(ctx, "SELECT pg_notify('rapport_rollups', '')")
+}
+
+func eventsAfter(ctx context.Context, q *dbsqlc.Queries, follower string, after, head int64, limit int) ([]*rapport.Event, error) {
 	if after >= head {
 		return nil, nil
 	}
 	rows, err := q.EventListAfter(ctx, dbsqlc.EventListAfterParams{
-		After: after, UpTo: head, MaxEvents: int32(limit), MaxBytes: maxStepBytes,
+		Follower: follower, After: after, UpTo: head, MaxEvents: int32(limit), MaxBytes: maxStepBytes,
 	})
 	if err != nil {
 		return nil, err
@@ -158,16 +206,17 @@ func (db *DB) FollowerPosition(ctx context.Context, follower string) (int64, err
 
 // ErrSettingsChanged says that the settings are not those that the rollups were
 // made with: old and new numbers could not be compared.
-var ErrSettingsChanged = errors.New("the settings in the database are not those that the sessions were made with: change them back")
+var ErrSettingsChanged = errors.New("the settings in the database are not those that the sessions were made with: " +
+	"change them back, or run `rapport rebuild`")
 
 // MakeWith binds what a follower writes to the settings that it is made with.
 // It is ErrSettingsChanged if something was made with others before.
 func (db *DB) MakeWith(ctx context.Context, follower string, settings rapport.Settings) error {
-	text, err := json.Marshal(settings)
+	text, err := settingsText(settings)
 	if err != nil {
-		return fmt.Errorf("writing the settings down: %w", err)
+		return err
 	}
-	n, err := db.q.FollowerMakeWith(ctx, dbsqlc.FollowerMakeWithParams{Name: follower, Settings: string(text)})
+	n, err := db.q.FollowerMakeWith(ctx, dbsqlc.FollowerMakeWithParams{Name: follower, Settings: text})
 	if err != nil {
 		return fmt.Errorf("binding %q to its settings: %w", follower, err)
 	}
@@ -175,6 +224,32 @@ func (db *DB) MakeWith(ctx context.Context, follower string, settings rapport.Se
 		return ErrSettingsChanged
 	}
 	return nil
+}
+
+// MadeWith are the settings that what a follower writes is made with. Those of
+// another version of Rapport, which has other rules, are an error.
+func (db *DB) MadeWith(ctx context.Context, follower string) (rapport.Settings, error) {
+	text, err := db.q.FollowerMadeWith(ctx, follower)
+	if err != nil {
+		return rapport.Settings{}, fmt.Errorf("reading the settings of %q: %w", follower, err)
+	}
+	var settings rapport.Settings
+	if err := json.Unmarshal([]byte(text), &settings); err != nil {
+		return rapport.Settings{}, fmt.Errorf("reading the settings of %q: %w", follower, err)
+	}
+	if again, err := settingsText(settings); err != nil || again != text {
+		return rapport.Settings{}, fmt.Errorf("%q is made with rules that this rapport does not know: run the newer rapport", follower)
+	}
+	return settings, nil
+}
+
+// settingsText is how followers.made_with tells settings.
+func settingsText(settings rapport.Settings) (string, error) {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return "", fmt.Errorf("writing the settings down: %w", err)
+	}
+	return string(text), nil
 }
 
 // EndFrozen ends transactions of frozen or vanished peers, which hold locks
@@ -185,4 +260,37 @@ func (db *DB) EndFrozen(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("looking for frozen peers: %w", err)
 	}
 	return len(ended), nil
+}
+
+// strangerIdle is for how long a stranger may idle in a transaction that we wait
+// for.
+const strangerIdle = 10 * time.Second
+
+// Blocker is a connection of somebody else's that keeps the followers from
+// working.
+type Blocker struct {
+	PID         int
+	Role        string
+	Application string
+	State       string        // as pg_stat_activity tells it; empty where that is hidden from us
+	Idle        time.Duration // in this state
+	Ended       bool          // it was of our own role, and has been idle in its transaction for too long
+}
+
+// EndBlockers finds the strangers that keep the followers from working, and ends
+// those that it may and should: of our own role, and idle in their transaction
+// for more than 10 s. What the others do is not ours to judge.
+func (db *DB) EndBlockers(ctx context.Context) ([]Blocker, error) {
+	rows, err := db.q.BlockerList(ctx, int32(strangerIdle/time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("looking for who holds our locks: %w", err)
+	}
+	blockers := make([]Blocker, len(rows))
+	for i, row := range rows {
+		blockers[i] = Blocker{
+			PID: int(row.Pid), Role: row.Usename, Application: row.ApplicationName, State: row.State,
+			Idle: time.Duration(row.IdleS) * time.Second, Ended: row.Ended,
+		}
+	}
+	return blockers, nil
 }

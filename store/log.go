@@ -39,6 +39,7 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	if err != nil {
 		return nil, fmt.Errorf("appending to the log: %w", err)
 	}
+	db.remember(distinct, positions)
 	appended := make([]Appended, len(events))
 	for i, place := range places {
 		position := positions[place.index]
@@ -50,6 +51,17 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	default: // it is known already
 	}
 	return appended, nil
+}
+
+// remember keeps the new ones of the events at hand for the follower.
+func (db *DB) remember(events []*rapport.Event, positions []int64) {
+	added := make([]*rapport.Event, 0, len(events))
+	for i, e := range events {
+		if positions[i] > 0 {
+			added = append(added, folded(e, positions[i]))
+		}
+	}
+	db.tail.add(added)
 }
 
 func (db *DB) appendMany(ctx context.Context, events []*rapport.Event, params dbsqlc.EventAppendManyParams) ([]int64, error) {

@@ -221,7 +221,7 @@ func TestAStepIsBoundedByItsTexts(t *testing.T) {
 	appendAll(t, db, events...)
 	var steps []int
 	for done := 0; done < len(events); {
-		step, err := db.Follow(t.Context(), store.SessionsFollower, 100,
+		step, err := db.Follow(t.Context(), store.SessionsFollower, rapport.DefaultSettings(), 100,
 			func(context.Context, *store.Tx, []*rapport.Event) error { return nil })
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,9 @@ func DefaultQuarantineBounds() QuarantineBounds {
 }
 
 // Quarantine keeps a body with the reason why it is no event, and returns the
-// entry's id: the same for the same body, which is only counted.
+// entry's id: the same for the same body, which is only counted. It is tallied in
+// the same statement, and so is what QuarantinePrune and QuarantineDelete take out:
+// received is what is there, and what was pruned, and what was replayed.
 func (db *DB) Quarantine(ctx context.Context, body []byte, reason string, headers map[string]string, seenAt time.Time) (int64, error) {
 	sum := sha256.Sum256(body)
 	id, err := db.keep.QuarantineUpsert(ctx, dbsqlc.QuarantineUpsertParams{

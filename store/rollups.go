@@ -32,6 +32,13 @@ type Span struct {
 	LastEventAt time.Time
 }
 
+// SessionSpan is the span of a session, and the last healed message within a
+// second of it; zero if there is none.
+type SessionSpan struct {
+	Span
+	HealedUntil time.Time
+}
+
 // LastSessions are the last sessions of those of the conversations that have any.
 func (tx *Tx) LastSessions(ctx context.Context, of []Conversation) (map[Conversation]rapport.Session, error) {
 	var p dbsqlc.SessionLastOfManyParams
@@ -80,25 +87,26 @@ func (tx *Tx) SaidTexts(ctx context.Context, of map[SessionKey][]rapport.TextHas
 // SessionSpans are the spans of a conversation's sessions, in order, from the
 // last one that starts before since to the first one that starts after until,
 // both included.
-func (tx *Tx) SessionSpans(ctx context.Context, of Conversation, since, until time.Time) ([]Span, error) {
+func (tx *Tx) SessionSpans(ctx context.Context, of Conversation, since, until time.Time) ([]SessionSpan, error) {
 	rows, err := tx.q.SessionSpanList(ctx, dbsqlc.SessionSpanListParams{
 		SessionID: of.SessionID, AgentID: of.AgentID, Since: since, Until: until,
 	})
 	if err != nil {
 		return nil, err
 	}
-	spans := make([]Span, len(rows))
+	spans := make([]SessionSpan, len(rows))
 	for i, row := range rows {
-		spans[i] = Span(row)
+		spans[i] = SessionSpan{Span: Span{row.StartedAt, row.LastEventAt}, HealedUntil: orZero(row.HealedUntil)}
 	}
 	return spans, nil
 }
 
 // EventsOfSpan are the events of a conversation within a span, ends included,
-// as far as this step follows the log; in no particular order.
+// as far as this step follows the log, dead letters aside; in no particular order.
 func (tx *Tx) EventsOfSpan(ctx context.Context, of Conversation, span Span) ([]*rapport.Event, error) {
 	rows, err := tx.q.EventListOfSpan(ctx, dbsqlc.EventListOfSpanParams{
-		SessionID: of.SessionID, AgentID: of.AgentID, Since: span.StartedAt, Until: span.LastEventAt, UpTo: tx.upTo,
+		Follower: tx.follower, SessionID: of.SessionID, AgentID: of.AgentID,
+		Since: span.StartedAt, Until: span.LastEventAt, UpTo: tx.upTo,
 	})
 	if err != nil {
 		return nil, err
@@ -115,6 +123,14 @@ type Change struct {
 	Replaced []SessionKey // sessions that go, or come again among Written
 	Refolded []SessionKey // those of them whose texts go as well
 	Written  []*rapport.Window
+	Healed   []HealedMessage // all those of the stretches that were folded anew
+}
+
+// HealedMessage is a healed message, and whether a delivery of it is there.
+type HealedMessage struct {
+	Conversation
+	Position   int64
+	Superseded bool
 }
 
 // Write makes the change.
@@ -135,7 +151,32 @@ func (tx *Tx) Write(ctx context.Context, change Change, idleTimeout time.Duratio
 			return err
 		}
 	}
+	if err := tx.supersede(ctx, change.Healed); err != nil {
+		return err
+	}
 	return tx.insert(ctx, change.Written, idleTimeout)
+}
+
+// supersede notes which healed messages count nowhere.
+func (tx *Tx) supersede(ctx context.Context, healed []HealedMessage) error {
+	var counts, superseded dbsqlc.SupersededInsertManyParams
+	for _, m := range healed {
+		p := &counts
+		if m.Superseded {
+			p = &superseded
+		}
+		p.AgentIds, p.SessionIds = append(p.AgentIds, m.AgentID), append(p.SessionIds, m.SessionID)
+		p.Positions = append(p.Positions, m.Position)
+	}
+	if len(counts.Positions) > 0 {
+		if err := tx.q.SupersededDeleteMany(ctx, dbsqlc.SupersededDeleteManyParams(counts)); err != nil {
+			return err
+		}
+	}
+	if len(superseded.Positions) == 0 {
+		return nil
+	}
+	return tx.q.SupersededInsertMany(ctx, superseded)
 }
 
 func (tx *Tx) insert(ctx context.Context, windows []*rapport.Window, idleTimeout time.Duration) error {

@@ -50,6 +50,7 @@ type DB struct {
 	keep    *dbsqlc.Queries
 
 	grown  chan struct{} // holds one token after an append that was not announced yet
+	tail   tail          // of the log, as far as this process has appended it
 	newest atomic.Int64  // µs since 1970; newest received_at known to be in the log
 
 	mu     sync.Mutex
@@ -145,6 +146,17 @@ func parseURL(url string) (*pgxpool.Config, error) {
 	dialer := &net.Dialer{KeepAlive: 10 * time.Second, Timeout: conn.ConnectTimeout}
 	conn.DialFunc = dialer.DialContext
 	return config, nil
+}
+
+// Address is which database a URL names, as host:port/database: without the role
+// and the password. It is ErrURL if the URL can't be read.
+func Address(url string) (string, error) {
+	config, err := parseURL(url)
+	if err != nil {
+		return "", err
+	}
+	conn := config.ConnConfig
+	return fmt.Sprintf("%s/%s", net.JoinHostPort(conn.Host, fmt.Sprint(conn.Port)), conn.Database), nil
 }
 
 // inTx runs f in one READ COMMITTED transaction.

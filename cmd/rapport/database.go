@@ -41,7 +41,7 @@ type database struct {
 
 // open finds the database: the configured one, the private one that is running
 // already (if mayShare), or the private one, started.
-func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare bool, listen string) (*database, error) {
+func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare bool, config embedpg.Config) (*database, error) {
 	if f.isConfigured() {
 		return f.configured(), nil
 	}
@@ -50,7 +50,8 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 			return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}, nil
 		}
 	}
-	private, err := embedpg.Start(ctx, embedpg.Config{DataDir: f.DataDir, Listen: listen, Logger: logger})
+	config.DataDir, config.Logger = f.DataDir, logger
+	private, err := embedpg.Start(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +61,14 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 }
 
 func (f *databaseFlags) isConfigured() bool { return f.DatabaseURL != "" || f.OwnerDatabaseURL != "" }
+
+// address tells databases apart.
+func (f *databaseFlags) address() (string, error) {
+	if !f.isConfigured() {
+		return "private", nil
+	}
+	return store.Address(f.configured().ServerURL)
+}
 
 // configured is the database that is named; where one role is named only, it is
 // server and owner.
@@ -88,22 +97,28 @@ func (d *database) migrated(ctx context.Context, migrate bool, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	err = db.CheckSchema(ctx)
-	if errors.Is(err, store.ErrSchemaOld) && migrate {
-		var migrated store.Migrated
-		if migrated, err = store.Migrate(ctx, d.OwnerURL); err == nil {
-			logger.Info("migrated the database", "version", migrated.Version, "applied", migrated.Applied)
-			for _, warning := range migrated.Warnings {
-				logger.Warn(warning)
-			}
-			err = db.CheckSchema(ctx)
-		}
-	}
-	if err != nil {
+	if err := d.migrate(ctx, db, migrate, logger); err != nil {
 		db.Close()
 		return nil, err
 	}
 	return db, nil
+}
+
+// migrate checks the schema, and migrates it first if it is old and that is wanted.
+func (d *database) migrate(ctx context.Context, db *store.DB, wanted bool, logger *slog.Logger) error {
+	err := db.CheckSchema(ctx)
+	if !errors.Is(err, store.ErrSchemaOld) || !wanted {
+		return err
+	}
+	migrated, err := store.Migrate(ctx, d.OwnerURL)
+	if err != nil {
+		return err
+	}
+	logger.Info("migrated the database", "version", migrated.Version, "applied", migrated.Applied)
+	for _, warning := range migrated.Warnings {
+		logger.Warn(warning)
+	}
+	return db.CheckSchema(ctx)
 }
 
 // withStore runs f on the database, beside a running server or without one.
@@ -111,7 +126,7 @@ func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do f
 	if _, err := os.Stat(filepath.Join(f.DataDir, "postgres")); err != nil && !f.isConfigured() {
 		return fmt.Errorf("there is no Rapport data in %s: name it with --data-dir, or a database with --database-url", f.DataDir)
 	}
-	database, err := f.open(ctx, logger, true, "")
+	database, err := f.open(ctx, logger, true, embedpg.Config{})
 	if err != nil {
 		return err
 	}
@@ -190,7 +205,7 @@ type migrateCmd struct {
 
 // Run migrates.
 func (c *migrateCmd) Run(ctx context.Context, io streams) (err error) {
-	db, err := c.open(ctx, c.logger(io.Err), true, "")
+	db, err := c.open(ctx, c.logger(io.Err), true, embedpg.Config{})
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,15 @@ type streams struct {
 // cli is the whole command line. Every flag has an environment variable of the
 // same name: --data-dir is RAPPORT_DATA_DIR.
 type cli struct {
-	Serve      serveCmd   `cmd:"" help:"Accept webhooks, keep them, fold them into sessions, and answer questions."`
-	Demo       demoCmd    `cmd:"" help:"Send believable conversations to a running server."`
-	Migrate    migrateCmd `cmd:"" help:"Bring the database's schema up to date, as its owner."`
-	DB         dbCmd      `cmd:"" name:"db" help:"The database behind the server."`
-	Quarantine quarantine `cmd:"" help:"Deliveries that were authentic but are no event."`
+	Serve       serveCmd    `cmd:"" help:"Accept webhooks, keep them, fold them into sessions, and answer questions."`
+	Demo        demoCmd     `cmd:"" help:"Send believable conversations to a running server."`
+	Migrate     migrateCmd  `cmd:"" help:"Bring the database's schema up to date, as its owner."`
+	DB          dbCmd       `cmd:"" name:"db" help:"The database behind the server."`
+	Heal        healCmd     `cmd:"" help:"Fetch from the sender's own record what its webhooks lost."`
+	Quarantine  quarantine  `cmd:"" help:"Deliveries that were authentic but are no event."`
+	DeadLetters deadLetters `cmd:"" help:"Events that could not be folded into their session."`
+	Verify      verifyCmd   `cmd:"" help:"Prove the sessions and the counters from the whole log; exit code 1 on any difference."`
+	Rebuild     rebuildCmd  `cmd:"" help:"Fold the sessions anew from the whole log, or with other settings, while everything goes on."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -74,6 +75,9 @@ var listening = regexp.MustCompile(`sessions="?GET (http://[^/]+)/sessions`)
 // ready. It is killed at the end of the test, if it has not ended before.
 func serve(t *testing.T, args []string, env ...string) *process {
 	t.Helper()
+	if !slices.Contains(args, "--data-dir") {
+		args = append(args, "--data-dir", dataDir(t)) // for the spool
+	}
 	return start(t, command(append([]string{"serve", "--listen", "127.0.0.1:0"}, args...), env...))
 }
 
@@ -152,6 +156,7 @@ type answer struct {
 	Status    any // success, or the number of a problem
 	Position  int64
 	Duplicate bool
+	Spooled   bool
 	Detail    string
 }
 

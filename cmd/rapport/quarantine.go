@@ -134,7 +134,7 @@ func replayEntries(ctx context.Context, db *store.DB, io streams, entries []stor
 		event, err := webhook.Decode(entry.Body, entry.FirstSeenAt, time.Now())
 		if err == nil {
 			event.Headers = entry.Headers
-			err = appendReplayed(ctx, db, entry.ID, &event, r)
+			err = appendReplayed(ctx, db, entry, &event, r)
 		}
 		var refusal *webhook.Refusal
 		if errors.As(err, &refusal) || store.IsDataError(err) {
@@ -149,8 +149,14 @@ func replayEntries(ctx context.Context, db *store.DB, io streams, entries []stor
 	return nil
 }
 
-func appendReplayed(ctx context.Context, db *store.DB, id int64, event *rapport.Event, r *replay) error {
-	appended, err := db.Append(ctx, []*rapport.Event{event})
+// maxRepeats bounds as how many duplicates one body is told to the log, for memory.
+const maxRepeats = 1 << 20
+
+// appendReplayed appends the event as often as its body came, so that the log
+// counts the others as duplicates of the first, as if they had decoded at once.
+func appendReplayed(ctx context.Context, db *store.DB, entry store.Quarantined, event *rapport.Event, r *replay) error {
+	times := max(1, min(entry.SeenCount, maxRepeats))
+	appended, err := db.Append(ctx, slices.Repeat([]*rapport.Event{event}, int(times)))
 	if err != nil {
 		return err
 	}
@@ -158,5 +164,5 @@ func appendReplayed(ctx context.Context, db *store.DB, id int64, event *rapport.
 	if appended[0].Duplicate {
 		r.duplicates++
 	}
-	return db.QuarantineDelete(ctx, []int64{id})
+	return db.QuarantineDelete(ctx, []int64{entry.ID})
 }

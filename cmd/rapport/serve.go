@@ -19,29 +19,41 @@ import (
 	"rapport/aggregator"
 	"rapport/api"
 	"rapport/api/webhook"
+	"rapport/internal/heal"
 	"rapport/store"
+	"rapport/store/embedpg"
 	"rapport/store/ingest"
 )
 
 type serveCmd struct {
 	databaseFlags
 	logFlags
+	spoolFlags
+	recordFlags
 	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Default: ${default}."`
 	WebhookSecret      string        `placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
 	WebhookToken       string        `placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
 	APIToken           string        `name:"api-token" placeholder:"TOKEN" help:"Token that reads carry in Authorization. Needed unless listening on loopback."`
 	MaxBodyBytes       int64         `default:"1048576" placeholder:"BYTES" help:"The largest webhook body that is accepted. Default: ${default} (1 MiB)."`
+	CommitDeadline     time.Duration `placeholder:"DURATION" help:"How long the database may take to keep a batch of deliveries, before they go to the spool (default: 2s) or, without one, are answered 503 (default: 8s)."`
 	QuarantineMaxAge   time.Duration `default:"720h" placeholder:"DURATION" help:"For how long the quarantine keeps a body that was last seen then. Default: ${default} (30 days)."`
 	QuarantineMaxBytes int64         `default:"67108864" placeholder:"BYTES" help:"How much the quarantine keeps; the newest stay. Default: ${default} (64 MiB)."`
-	LagAlarm           time.Duration `default:"1m" placeholder:"DURATION" help:"How far the rollups may be behind before /readyz?for=reads says 503. Default: ${default}."`
+	LagAlarm           time.Duration `default:"1m" placeholder:"DURATION" help:"How far the rollups may be behind before /readyz says that they are late, and /readyz?for=reads 503. Default: ${default}."`
+	ShutdownDelay      time.Duration `default:"0s" placeholder:"DURATION" help:"After SIGTERM, for how long /readyz says 503 while all is served as before: so long a balancer needs to notice. Default: ${default}."`
+	HealEvery          time.Duration `placeholder:"DURATION" help:"Read the sender's own record so often, and append the messages that no webhook has brought; see rapport heal. Default: never."`
 	PostgresListen     string        `placeholder:"HOST:PORT" help:"Open the private Postgres to Grafana and the like, for the role rapport_reader, whose password is in reader.password of the data directory."`
 	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start, as is the default."`
 }
 
-// At a shutdown, deliveries have hurryTimeout to be kept, so that all requests
+// startPatience is how long a start waits for a database that may come later.
+const startPatience = 2 * time.Second
+
+// At a shutdown, requests that are under way have lingerTimeout to come in, and
+// deliveries have hurryTimeout to be kept, so that all requests
 // have their answer within shutdownTimeout. With stopTimeout for Postgres, that is
 // less than 10 s.
 const (
+	lingerTimeout   = 300 * time.Millisecond
 	hurryTimeout    = 2 * time.Second
 	shutdownTimeout = 3 * time.Second
 )
@@ -70,17 +82,41 @@ func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
 	}
 	defer func() { _ = listener.Close() }()
 
-	database, err := c.open(ctx, logger, false, c.PostgresListen)
+	// Where deliveries can be kept without it, the database may come later.
+	address, err := c.address()
+	if err != nil {
+		return err
+	}
+	mayBeLate := c.mayBeLate(c.DataDir, address)
+	var patience time.Duration
+	if mayBeLate {
+		patience = startPatience
+	}
+	database, err := c.open(ctx, logger, false, embedpg.Config{Listen: c.PostgresListen, Patience: patience})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, database.close()) }()
-	db, err := database.migrated(ctx, c.Migrate, logger)
+	db, err := store.Open(ctx, database.ServerURL)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	server, err := c.assemble(ctx, db, database, verifier, logger)
+	bringUp := newBringUp(db, database, c.Migrate, logger)
+	if err := bringUp.atStart(ctx, mayBeLate); err != nil {
+		return err
+	}
+	spools, err := c.openSpools(c.DataDir, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, spools.close()) }()
+	if bringUp.pending() == nil {
+		if err := c.know(c.DataDir, address); err != nil {
+			return err
+		}
+	}
+	server, err := c.assemble(db, database, bringUp, spools, verifier, logger)
 	if err != nil {
 		return err
 	}
@@ -90,11 +126,13 @@ func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
 
 // server is everything that runs, wired.
 type server struct {
-	http     *http.Server
-	draining *atomic.Bool
-	ingest   *ingest.Ingest
-	others   []service // that outlive the requests and the ingest
-	logger   *slog.Logger
+	http          *http.Server
+	draining      *atomic.Bool // readiness fails
+	leaving       *atomic.Bool // each answer is the last of its connection
+	shutdownDelay time.Duration
+	ingest        *ingest.Ingest
+	others        []service // that outlive the requests and the ingest
+	logger        *slog.Logger
 }
 
 // service runs until its context ends.
@@ -104,28 +142,31 @@ type serviceFunc func(context.Context) error
 
 func (f serviceFunc) Run(ctx context.Context) error { return f(ctx) }
 
-func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *database, verifier *webhook.Verifier, logger *slog.Logger) (*server, error) {
-	settings, err := db.Settings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sessions, err := aggregator.NewSessions(settings)
-	if err != nil {
-		return nil, err
-	}
-	if err := db.MakeWith(ctx, sessions.Name(), settings); err != nil {
-		return nil, err
-	}
+func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spools *spools, verifier *webhook.Verifier, logger *slog.Logger) (*server, error) {
 	bounds := store.QuarantineBounds{MaxAge: c.QuarantineMaxAge, MaxBytes: c.QuarantineMaxBytes}
 	metrics := api.NewMetrics()
 	watch := store.NewWatch(database.ServerURL)
-	s := &server{draining: new(atomic.Bool), logger: logger}
-	s.ingest = ingest.New(db, ingest.Options{Quarantine: bounds, OnCommit: metrics.OnCommit, Logger: logger})
+	s := &server{draining: new(atomic.Bool), leaving: new(atomic.Bool), shutdownDelay: c.ShutdownDelay, logger: logger}
+	s.ingest = ingest.New(db, ingest.Options{
+		Deadline: c.CommitDeadline, Quarantine: bounds, Spools: spools.all(), Ready: up.pending(),
+		OnCommit: metrics.OnCommit, Logger: logger,
+	})
 	s.others = []service{
 		watch,
 		serviceFunc(db.Announce),
-		aggregator.NewFollower(db, watch, sessions, logger),
+		serviceFunc(s.ingest.Drain),
+		up.then(func(ctx context.Context, sessions *aggregator.Sessions) error {
+			return aggregator.NewFollower(db, watch, sessions, logger).Run(ctx)
+		}),
 		&store.Maintenance{DB: db, Quarantine: bounds, Logger: logger},
+	}
+	if c.HealEvery > 0 {
+		healer, err := c.healer(db, logger)
+		if err != nil {
+			return nil, err
+		}
+		service := &heal.Service{Healer: healer, Every: c.HealEvery, Logger: logger}
+		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return service.Run(ctx) }))
 	}
 	if database.private != nil {
 		s.others = append(s.others, database.private)
@@ -139,7 +180,7 @@ func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *databas
 		return nil, err
 	}
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           lastAnswers(handler, s.leaving),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       20 * time.Second,
 		WriteTimeout:      80 * time.Second, // a read may wait for a minute
@@ -150,8 +191,18 @@ func (c *serveCmd) assemble(ctx context.Context, db *store.DB, database *databas
 	return s, nil
 }
 
+// lastAnswers tells clients to close their connections, once the server leaves.
+func lastAnswers(next http.Handler, leaving *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // run serves until the context ends or something fails. Then, in this order:
-// requests end, the ingest commits what it has accepted, the followers stop.
+// requests end, the ingest keeps what it has accepted, the followers stop.
 func (s *server) run(ctx context.Context, listener net.Listener) error {
 	background := context.WithoutCancel(ctx)
 	services, stopServices := context.WithCancel(background)
@@ -165,8 +216,9 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 	}
 	ingested := make(chan error, 1)
 	go func() { ingested <- s.ingest.Run(ingesting) }()
+	var closing atomic.Bool
 	group.Go(func() error {
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(listener); !closing.Load() {
 			return fmt.Errorf("serving HTTP: %w", err)
 		}
 		return nil
@@ -174,10 +226,18 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 
 	select {
 	case <-ctx.Done():
-		s.logger.Info("shutting down")
+		s.logger.Info("shutting down", "in", s.shutdownDelay)
+		s.draining.Store(true)
+		wait(failed, s.shutdownDelay)
 	case <-failed.Done():
 	}
 	s.draining.Store(true)
+	closing.Store(true)
+	// Connections that are open may have a request under way: each is answered,
+	// and told to close, before those that are idle are closed.
+	s.leaving.Store(true)
+	_ = listener.Close()
+	wait(failed, lingerTimeout)
 	s.ingest.Hurry(hurryTimeout)
 	timeout, cancel := context.WithTimeout(background, shutdownTimeout)
 	defer cancel()
@@ -191,6 +251,16 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 	err = errors.Join(err, group.Wait())
 	s.logger.Info("stopped")
 	return err
+}
+
+// wait waits for a time, or until the context ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (c *serveCmd) verifier() (*webhook.Verifier, error) {
@@ -244,6 +314,14 @@ func (c *serveCmd) check() error {
 	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes must be at least 1")
+	}
+	if c.HealEvery < 0 || c.ShutdownDelay < 0 || c.CommitDeadline < 0 || c.SpoolMaxBytes < 0 || c.SpoolMinFree < 0 {
+		return errors.New("--heal-every, --shutdown-delay, --commit-deadline, --spool-max-bytes and --spool-min-free must be at least 0")
+	}
+	if c.HealEvery > 0 {
+		if _, err := c.record(); err != nil {
+			return err
+		}
 	}
 	if c.PostgresListen != "" && c.DatabaseURL != "" {
 		return errors.New("--postgres-listen is for the private Postgres; --database-url names another")

@@ -15,7 +15,7 @@ import (
 func Sessions(events []rapport.Event, settings rapport.Settings, now time.Time) []Row {
 	var rows []Row
 	for _, conversation := range conversations(events) {
-		for _, w := range windows(distinct(ordered(conversation)), settings.IdleTimeout) {
+		for _, w := range windows(counted(distinct(ordered(conversation))), settings.IdleTimeout) {
 			rows = append(rows, row(w, settings, now))
 		}
 	}

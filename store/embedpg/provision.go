@@ -27,6 +27,10 @@ func provision(ctx context.Context, conn *pgx.Conn, readerPassword string) error
 			return fmt.Errorf("creating the role %s: %w", role, err)
 		}
 	}
+	// `rapport db url` has them see with the reader's eyes.
+	if _, err := conn.Exec(ctx, "GRANT "+roleReader+" TO "+roleOwner+", "+roleServer); err != nil {
+		return fmt.Errorf("granting %s: %w", roleReader, err)
+	}
 	if readerPassword != "" {
 		if _, err := conn.Exec(ctx, "ALTER ROLE "+roleReader+" PASSWORD "+quote(readerPassword)); err != nil {
 			return fmt.Errorf("setting the password of %s: %w", roleReader, err)

@@ -20,6 +20,11 @@ type Config struct {
 	// rapport_reader alone may log in, with its password. Empty: no port.
 	Listen string
 
+	// Patience is how long Start waits for Postgres to accept connections. A
+	// Postgres that takes longer, or that can't be started, is no error then: Run
+	// goes on with it. Zero: Start waits, and fails with it.
+	Patience time.Duration
+
 	// Ephemeral is for tests: nothing is synced to disk, memory is small, and
 	// (on Linux) Postgres ends with the process that started it, however that
 	// ends.
@@ -42,8 +47,10 @@ type Server struct {
 	endpoint endpoint
 	password string // of rapport_reader over TCP; empty without Listen
 
-	ending context.Context // done once Stop was called
-	end    context.CancelFunc
+	ending    context.Context // done once Stop was called
+	end       context.CancelFunc
+	starting  context.Context // of a late start: done once Run has ended, too
+	stopStart context.CancelFunc
 
 	mu   sync.Mutex // held while proc is started, replaced or stopped
 	proc *process
@@ -89,6 +96,7 @@ func newServer(cfg Config) (*Server, error) {
 		s.log = slog.Default()
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
+	s.starting, s.stopStart = context.WithCancel(s.ending)
 	return s, nil
 }
 
@@ -118,7 +126,28 @@ func (s *Server) setUp(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if s.cfg.Patience > 0 {
+		s.bringUpLate(ctx)
+		return nil
+	}
 	return s.bringUp(ctx)
+}
+
+// bringUpLate begins to bring Postgres up, and waits for it for a while. If that
+// fails, Run heals it.
+func (s *Server) bringUpLate(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.bringUp(s.starting); err != nil && s.starting.Err() == nil {
+			s.log.Error("Postgres could not be started", "error", err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-time.After(s.cfg.Patience):
+	}
 }
 
 func (s *Server) cluster() string { return clusterDir(s.dir) }
@@ -145,6 +174,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ending, cancel)()
+	defer context.AfterFunc(ctx, s.stopStart)()
 	housekeeping := time.NewTicker(time.Minute)
 	defer housekeeping.Stop()
 	var healed time.Time
@@ -161,9 +191,15 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
+// exited is closed while no Postgres runs.
 func (s *Server) exited() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.proc == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
 	return s.proc.done
 }
 
@@ -201,5 +237,8 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if s.proc == nil { // it never started
+		return release(s.lock)
+	}
 	return errors.Join(s.proc.stop(ctx, s.log), release(s.lock))
 }

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"rapport"
@@ -21,99 +20,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeLog is a log in memory that can be told to fail.
-type fakeLog struct {
-	mu          sync.Mutex
-	positions   map[rapport.Fingerprint]int64
-	batches     []int // sizes of those that were tried
-	quarantined []string
-	pruned      int
-	refusals    int // how often the quarantine fails at first
-
-	prepare func(event *rapport.Event) error // may be nil
-	before  func(batch int) error            // an error here keeps nothing; may be nil
-	after   func(batch int) error            // an error here comes although all was kept; may be nil
-	bad     func(event *rapport.Event) bool  // rows that the database refuses; may be nil
-}
-
-func (l *fakeLog) Prepared(*rapport.Event) bool { return l.prepare == nil }
-
-func (l *fakeLog) Prepare(_ context.Context, event *rapport.Event) error {
-	if l.prepare == nil {
-		return nil
-	}
-	return l.prepare(event)
-}
-
-func (l *fakeLog) Append(_ context.Context, events []*rapport.Event) ([]store.Appended, error) {
-	l.mu.Lock()
-	l.batches = append(l.batches, len(events))
-	batch := len(l.batches)
-	l.mu.Unlock()
-	if l.before != nil {
-		if err := l.before(batch); err != nil {
-			return nil, err
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range events {
-		if l.bad != nil && l.bad(e) {
-			return nil, &pgconn.PgError{Code: "22P02", Message: "invalid input"}
-		}
-	}
-	if l.positions == nil {
-		l.positions = make(map[rapport.Fingerprint]int64)
-	}
-	appended := make([]store.Appended, len(events))
-	for i, e := range events {
-		position, known := l.positions[e.Fingerprint]
-		if !known {
-			position = int64(len(l.positions) + 1)
-			l.positions[e.Fingerprint] = position
-		}
-		appended[i] = store.Appended{Position: position, Duplicate: known}
-	}
-	if l.after != nil {
-		if err := l.after(batch); err != nil {
-			return nil, err
-		}
-	}
-	return appended, nil
-}
-
-func (l *fakeLog) Quarantine(_ context.Context, body []byte, _ string, _ map[string]string, _ time.Time) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.refusals > 0 {
-		l.refusals--
-		return 0, errGone
-	}
-	l.quarantined = append(l.quarantined, string(body))
-	return int64(len(l.quarantined)), nil
-}
-
-func (l *fakeLog) QuarantinePrune(context.Context, store.QuarantineBounds, time.Time) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pruned++
-	return 0, nil
-}
-
 // start runs an ingest until the returned function is called.
 func start(t *testing.T, log Log, opts Options) (*Ingest, func()) {
 	t.Helper()
 	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	in := New(log, opts)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := in.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	return in, sync.OnceFunc(func() { cancel(); <-done })
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{in.Run, in.Drain} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return in, sync.OnceFunc(func() { cancel(); wg.Wait() })
 }
 
 func event(text string) *rapport.Event {
@@ -252,7 +173,8 @@ func TestTooMuchIsOverload(t *testing.T) {
 		var wg sync.WaitGroup
 		overloaded := 0
 		for i := range 100 {
-			_, _, err := in.join(event(fmt.Sprint(i)))
+			e := event(fmt.Sprint(i))
+			_, _, err := in.join(weight(e), func(b *batch) { b.events = append(b.events, e) }, false)
 			if errors.Is(err, ErrOverloaded) {
 				overloaded++
 			}

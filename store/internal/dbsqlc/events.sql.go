@@ -142,6 +142,8 @@ LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
      AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
 WHERE e.session_id = $1 AND ($2::text = '' OR e.agent_id = $2)
   AND e.event_type = 'chat.push'
+  AND (e.healed_from = '' OR NOT EXISTS (
+      SELECT FROM superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position))
   AND e.occurred_at BETWEEN $3 AND $4
   AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
       > ($5::timestamptz, $6::integer, $7::bytea)

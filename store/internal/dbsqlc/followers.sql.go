@@ -12,6 +12,80 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const blockerList = `-- name: BlockerList :many
+SELECT b.pid::integer AS pid, b.usename, b.application_name, b.state, b.idle_s,
+       CASE WHEN b.is_own_role AND b.state LIKE 'idle in transaction%' AND b.idle_s > $1::integer
+            THEN pg_terminate_backend(b.pid) ELSE false END AS ended
+FROM (
+    SELECT a.pid, coalesce(a.usename, '')::text AS usename, coalesce(a.application_name, '')::text AS application_name,
+           coalesce(a.state, '')::text AS state, coalesce(a.usename = current_user, false) AS is_own_role,
+           coalesce(extract(epoch FROM clock_timestamp() - a.state_change), 0)::integer AS idle_s
+    FROM pg_catalog.pg_stat_activity a
+    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND (a.pid IN (SELECT l.pid FROM pg_catalog.pg_locks l
+                     WHERE l.relation = 'followers'::regclass AND l.granted AND l.mode <> 'AccessShareLock')
+        OR a.pid IN (SELECT unnest(pg_blocking_pids(w.pid)) FROM pg_catalog.pg_stat_activity w
+                     WHERE w.datname = current_database() AND w.usename = current_user
+                       AND w.application_name = 'rapport' AND w.wait_event_type = 'Lock'))
+) b
+WHERE NOT (b.is_own_role AND b.application_name = 'rapport')
+ORDER BY b.pid
+`
+
+type BlockerListRow struct {
+	Pid             int32
+	Usename         string
+	ApplicationName string
+	State           string
+	IdleS           int32
+	Ended           bool
+}
+
+// The strangers who keep us from working: who has locked rows of followers, and
+// for whom our connections wait. Those of our own role that have idled in their
+// transaction for too long are ended. Of other roles Postgres may hide the state,
+// which is then empty.
+func (q *Queries) BlockerList(ctx context.Context, idleS int32) ([]BlockerListRow, error) {
+	rows, err := q.db.Query(ctx, blockerList, idleS)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BlockerListRow
+	for rows.Next() {
+		var i BlockerListRow
+		if err := rows.Scan(
+			&i.Pid,
+			&i.Usename,
+			&i.ApplicationName,
+			&i.State,
+			&i.IdleS,
+			&i.Ended,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const followerBind = `-- name: FollowerBind :exec
+UPDATE followers SET made_with = $1 WHERE name = $2
+`
+
+type FollowerBindParams struct {
+	Settings string
+	Name     string
+}
+
+func (q *Queries) FollowerBind(ctx context.Context, arg FollowerBindParams) error {
+	_, err := q.db.Exec(ctx, followerBind, arg.Settings, arg.Name)
+	return err
+}
+
 const followerLag = `-- name: FollowerLag :one
 SELECT f.position, h.position AS head,
        coalesce((SELECT e.received_at FROM events e
@@ -36,16 +110,44 @@ func (q *Queries) FollowerLag(ctx context.Context, name string) (FollowerLagRow,
 
 const followerLock = `-- name: FollowerLock :one
 
-SELECT position FROM followers WHERE name = $1 FOR UPDATE SKIP LOCKED
+SELECT f.position, f.made_with,
+       EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.retry AND d.position <= f.position) AS retry,
+       EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.position > f.position) AS ahead
+FROM followers f WHERE f.name = $1 FOR NO KEY UPDATE OF f SKIP LOCKED
 `
 
+type FollowerLockRow struct {
+	Position int64
+	MadeWith string
+	Retry    bool
+	Ahead    bool
+}
+
 // Checkpoints of the followers of the log.
-// No row: another process has it.
-func (q *Queries) FollowerLock(ctx context.Context, name string) (int64, error) {
+// No row: another process has it. A stranger who only references the row (KEY SHARE)
+// is no hindrance. retry: some of its dead letters are to be tried again; ahead: some
+// are still to come.
+func (q *Queries) FollowerLock(ctx context.Context, name string) (FollowerLockRow, error) {
 	row := q.db.QueryRow(ctx, followerLock, name)
-	var position int64
-	err := row.Scan(&position)
-	return position, err
+	var i FollowerLockRow
+	err := row.Scan(
+		&i.Position,
+		&i.MadeWith,
+		&i.Retry,
+		&i.Ahead,
+	)
+	return i, err
+}
+
+const followerMadeWith = `-- name: FollowerMadeWith :one
+SELECT made_with FROM followers WHERE name = $1
+`
+
+func (q *Queries) FollowerMadeWith(ctx context.Context, name string) (string, error) {
+	row := q.db.QueryRow(ctx, followerMadeWith, name)
+	var made_with string
+	err := row.Scan(&made_with)
+	return made_with, err
 }
 
 const followerMakeWith = `-- name: FollowerMakeWith :execrows

@@ -90,17 +90,22 @@ SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
 FROM (
     SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, l.healed_from, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
-    FROM (SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-                 room_name, end_reason, rating, fingerprint, healed_from
-          FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3) l
+    FROM (SELECT n.position, n.occurred_at, n.received_at, n.participants, n.event_type, n.agent_id, n.session_id, n.user_id,
+                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
+          FROM events n
+          WHERE n.position > $1 AND n.position <= $2
+            AND n.position <> ALL (ARRAY(
+                SELECT d.position FROM dead_letters d WHERE d.follower = $3 AND d.position > $1))
+          ORDER BY n.position LIMIT $4) l
 ) e
-WHERE e.bytes_before < $4::bigint
+WHERE e.bytes_before < $5::bigint
 ORDER BY e.position
 `
 
 type EventListAfterParams struct {
 	After     int64
 	UpTo      int64
+	Follower  string
 	MaxEvents int32
 	MaxBytes  int64
 }
@@ -124,11 +129,14 @@ type EventListAfterRow struct {
 }
 
 // What a projection folds, in the order of the log: at most max_events, and no
-// more once there are max_bytes of text.
+// more once there are max_bytes of text. Its dead letters are left out; hardly
+// any are behind its checkpoint, so an array keeps the plan a plain walk along
+// the positions.
 func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) ([]EventListAfterRow, error) {
 	rows, err := q.db.Query(ctx, eventListAfter,
 		arg.After,
 		arg.UpTo,
+		arg.Follower,
 		arg.MaxEvents,
 		arg.MaxBytes,
 	)
@@ -167,13 +175,16 @@ func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) 
 }
 
 const eventListOfSpan = `-- name: EventListOfSpan :many
-SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
-       room_name, end_reason, rating, fingerprint, healed_from
-FROM events
-WHERE session_id = $1 AND agent_id = $2
-  AND occurred_at BETWEEN $3 AND $4
-  AND position <= $5
-  AND event_type NOT IN ('test', 'ping')
+SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
+FROM events e
+WHERE e.session_id = $1 AND e.agent_id = $2
+  AND e.occurred_at BETWEEN $3 AND $4
+  AND e.position <= $5
+  AND e.event_type NOT IN ('test', 'ping')
+  AND NOT EXISTS (SELECT FROM dead_letters d
+                  WHERE d.follower = $6 AND d.position = e.position
+                    AND d.session_id = $1 AND d.agent_id = $2)
 `
 
 type EventListOfSpanParams struct {
@@ -182,6 +193,7 @@ type EventListOfSpanParams struct {
 	Since     time.Time
 	Until     time.Time
 	UpTo      int64
+	Follower  string
 }
 
 type EventListOfSpanRow struct {
@@ -202,7 +214,8 @@ type EventListOfSpanRow struct {
 	HealedFrom   string
 }
 
-// One conversation's events of a span of time, as far as the log has been followed.
+// One conversation's events of a span of time, as far as the log has been followed,
+// without the follower's dead letters.
 func (q *Queries) EventListOfSpan(ctx context.Context, arg EventListOfSpanParams) ([]EventListOfSpanRow, error) {
 	rows, err := q.db.Query(ctx, eventListOfSpan,
 		arg.SessionID,
@@ -210,6 +223,7 @@ func (q *Queries) EventListOfSpan(ctx context.Context, arg EventListOfSpanParams
 		arg.Since,
 		arg.Until,
 		arg.UpTo,
+		arg.Follower,
 	)
 	if err != nil {
 		return nil, err

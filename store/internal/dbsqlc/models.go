@@ -37,108 +37,104 @@ type AnalyticsEvent struct {
 	HealedFrom string
 }
 
-// A row per message.
+// A row per message; healed ones only while no delivery of them is there.
 type AnalyticsMessage struct {
-	// Place in the log.
-	Position int64
-	// The agent.
-	AgentID string
-	// The sender's session.
-	SessionID string
-	// started_at of the session it belongs to; null if it belongs to none, or is not folded yet.
-	StartedAt time.Time
-	// When it was said, by the sender's clock.
-	OccurredAt time.Time
-	// user, agent, or any other role in lower case.
-	Role string
-	// What was said.
-	Text string
-	// Unicode code points of the text.
-	CharCount int32
-	// text, audio or image.
+	Position    int64
+	AgentID     string
+	SessionID   string
+	StartedAt   time.Time
+	OccurredAt  time.Time
+	Role        string
+	Text        string
+	CharCount   int32
 	MessageType string
-	// Language, as told.
-	Language string
-	// The visitor; empty if absent.
-	UserID string
+	Language    string
+	UserID      string
 }
 
-// A row per session: a visit's messages, turns, engagement and quality.
 type AnalyticsSession struct {
-	// The agent.
-	AgentID string
-	// The sender's session; with agent_id and started_at the identity.
-	SessionID string
-	// First occurred_at.
-	StartedAt time.Time
-	// Last occurred_at; a session.end is no activity.
-	LastActivityAt time.Time
-	// 30 idle minutes after last_activity_at, or the first session.end if that is earlier.
-	ClosesAt time.Time
-	// open or closed, now.
-	Status string
-	// Reason of the first session.end; idle for any other closed session; null while open.
-	EndReason string
-	// Seconds from started_at to last_activity_at.
-	DurationS pgtype.Numeric
-	// Seconds; sum of the gaps between events, each at most 60 s.
-	ActiveS pgtype.Numeric
-	// All its events.
-	EventCount int64
-	// room.join events.
-	JoinCount int64
-	// chat.push events.
-	MessageCount int64
-	// agent.error events.
-	ErrorCount int64
-	// Messages of the user.
-	UserMessageCount int64
-	// Messages of the agent.
+	AgentID           string
+	SessionID         string
+	StartedAt         time.Time
+	LastActivityAt    time.Time
+	ClosesAt          time.Time
+	Status            string
+	EndReason         string
+	DurationS         pgtype.Numeric
+	ActiveS           pgtype.Numeric
+	EventCount        int64
+	JoinCount         int64
+	MessageCount      int64
+	ErrorCount        int64
+	UserMessageCount  int64
 	AgentMessageCount int64
-	// Unicode code points of the user's messages.
-	UserCharCount int64
-	// Unicode code points of the agent's messages.
-	AgentCharCount int64
-	// Runs of neighbouring user messages.
-	TurnCount int64
-	// Turns that an agent message follows.
+	UserCharCount     int64
+	AgentCharCount    int64
+	TurnCount         int64
 	AnsweredTurnCount int64
-	// Milliseconds from the last user message of a turn to its answer, summed; null if none was answered.
-	ResponseMsTotal interface{}
-	// The longest response in milliseconds; null if none.
-	ResponseMsMax interface{}
-	// The first response in milliseconds; null if none.
-	FirstResponseMs interface{}
-	// Mean response in seconds; null if none.
-	AvgResponseS interface{}
-	// Answered turns with a response within 3 s.
-	QuickAnswerCount int64
-	// User messages that repeat an earlier one of the session.
-	RepeatCount int64
-	// User messages with a frustration word or a sentiment of -0.5 or lower.
-	FrictionCount int64
-	// Mean VADER compound of the user messages, -1 to 1; null if there are none.
-	Sentiment interface{}
-	// Greatest number of participants told; 0 if never told.
-	PeakParticipants int32
-	// First room name told.
-	RoomName string
-	// First user id told.
-	UserID string
-	// The last satisfaction told; null if never told.
-	Rating *float64
-	// bounced (no user message), engaged (1 turn), continued (2 or 3) or deep (4 or more).
-	EngagementTier string
-	// 0 to 100: half for up to 8 turns, 0.3 for up to 300 active seconds, 0.2 for a second turn.
-	EngagementScore pgtype.Numeric
-	// 0 to 100: 0.4 answered, 0.2 quick, 0.2 not repeated, 0.2 without friction; null without a user message.
-	QualityScore pgtype.Numeric
-	// Version of the two scores.
-	ScoreVersion int32
-	// Least log position of its events.
-	FirstPosition int64
-	// Greatest log position of its events: the version of the row.
-	LastPosition int64
+	ResponseMsTotal   interface{}
+	ResponseMsMax     interface{}
+	FirstResponseMs   interface{}
+	AvgResponseS      interface{}
+	QuickAnswerCount  int64
+	RepeatCount       int64
+	FrictionCount     int64
+	Sentiment         interface{}
+	PeakParticipants  int32
+	RoomName          string
+	UserID            string
+	Rating            *float64
+	EngagementTier    string
+	EngagementScore   pgtype.Numeric
+	QualityScore      pgtype.Numeric
+	ScoreVersion      int32
+	FirstPosition     int64
+	LastPosition      int64
+}
+
+// The table sessions, for the views of analytics. Who adds a column to that replaces this.
+type CurrentSession struct {
+	AgentID           string
+	SessionID         string
+	StartedAt         time.Time
+	LastActivityAt    time.Time
+	LastEventAt       time.Time
+	ClosesAt          time.Time
+	EndedAt           *time.Time
+	EndReason         string
+	EventCount        int64
+	EndCount          int64
+	JoinCount         int64
+	ErrorCount        int64
+	MessageCount      int64
+	UserMessageCount  int64
+	AgentMessageCount int64
+	UserCharCount     int64
+	AgentCharCount    int64
+	DurationMs        int64
+	ActiveUs          int64
+	TurnCount         int64
+	AnsweredTurnCount int64
+	QuickAnswerCount  int64
+	ResponseMsTotal   int64
+	ResponseMsMax     int64
+	FirstResponseMs   int64
+	AwaitsAnswer      bool
+	LastUserMessageAt *time.Time
+	RepeatCount       int64
+	FrictionCount     int64
+	SentimentSum      int64
+	PeakParticipants  int32
+	RoomName          string
+	UserID            string
+	Rating            *float64
+	EngagementTier    string
+	EngagementTenths  int64
+	QualityTenths     *int64
+	ScoreVersion      int32
+	FirstPosition     int64
+	LastPosition      int64
+	HealedUntil       *time.Time
 }
 
 // Events that a follower could not take, put aside so that the others go on. They are in the log all the same.
@@ -362,4 +358,14 @@ type Spool struct {
 	DrainedTo int64
 	// When it was drained last.
 	UpdatedAt time.Time
+}
+
+// Healed messages that count nowhere, since a delivery of them is in the log.
+type Superseded struct {
+	// The message's agent.
+	AgentID string
+	// The message's session.
+	SessionID string
+	// The message's place in the log.
+	Position int64
 }

@@ -10,16 +10,24 @@ import (
 	"time"
 )
 
-const quarantineDeleteMany = `-- name: QuarantineDeleteMany :execrows
-DELETE FROM quarantine WHERE id = ANY($1::bigint[])
+const quarantineDeleteMany = `-- name: QuarantineDeleteMany :one
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q USING tally WHERE q.id = ANY($1::bigint[]) RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET replayed = t.replayed + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries
 `
 
+// What has been replayed. A row is found only together with the tally's, which is
+// locked by then.
 func (q *Queries) QuarantineDeleteMany(ctx context.Context, ids []int64) (int64, error) {
-	result, err := q.db.Exec(ctx, quarantineDeleteMany, ids)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := q.db.QueryRow(ctx, quarantineDeleteMany, ids)
+	var entries int64
+	err := row.Scan(&entries)
+	return entries, err
 }
 
 const quarantineGetMany = `-- name: QuarantineGetMany :many
@@ -119,14 +127,21 @@ func (q *Queries) QuarantineList(ctx context.Context, arg QuarantineListParams) 
 	return items, nil
 }
 
-const quarantinePrune = `-- name: QuarantinePrune :execrows
-DELETE FROM quarantine
-WHERE id IN (
-    SELECT k.id
-    FROM (SELECT q.id, q.last_seen_at,
-                 sum(octet_length(q.body) + 512) OVER (ORDER BY q.last_seen_at DESC, q.id DESC) AS bytes
-          FROM quarantine q) k
-    WHERE k.last_seen_at < $1::timestamptz OR k.bytes > $2::bigint)
+const quarantinePrune = `-- name: QuarantinePrune :one
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q
+    USING tally, (
+        SELECT id, last_seen_at, sum(octet_length(body) + 512) OVER (ORDER BY last_seen_at DESC, id DESC) AS bytes
+        FROM quarantine
+    ) k
+    WHERE q.id = k.id AND (k.last_seen_at < $1::timestamptz OR k.bytes > $2::bigint)
+    RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET pruned = t.pruned + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries
 `
 
 type QuarantinePruneParams struct {
@@ -137,11 +152,10 @@ type QuarantinePruneParams struct {
 // What is too old, and the oldest beyond the bytes that may be kept; a row costs
 // about 512 bytes besides its body.
 func (q *Queries) QuarantinePrune(ctx context.Context, arg QuarantinePruneParams) (int64, error) {
-	result, err := q.db.Exec(ctx, quarantinePrune, arg.Oldest, arg.MaxBytes)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := q.db.QueryRow(ctx, quarantinePrune, arg.Oldest, arg.MaxBytes)
+	var entries int64
+	err := row.Scan(&entries)
+	return entries, err
 }
 
 const quarantineStats = `-- name: QuarantineStats :one
@@ -163,8 +177,14 @@ func (q *Queries) QuarantineStats(ctx context.Context) (QuarantineStatsRow, erro
 
 const quarantineUpsert = `-- name: QuarantineUpsert :one
 
+
+WITH tally AS (
+    INSERT INTO quarantine_tally (received, pruned, replayed) VALUES (1, 0, 0)
+    ON CONFLICT ON CONSTRAINT quarantine_tally_pkey DO UPDATE SET received = quarantine_tally.received + 1
+    RETURNING singleton
+)
 INSERT INTO quarantine (body_sha256, body, reason, headers, first_seen_at, last_seen_at)
-VALUES ($1, $2, $3, $4, $5, $5)
+SELECT $1::bytea, $2::bytea, $3::text, $4::json, $5::timestamptz, $5 FROM tally
 ON CONFLICT ON CONSTRAINT quarantine_body_once DO UPDATE SET
     reason = excluded.reason,
     headers = excluded.headers,
@@ -183,6 +203,8 @@ type QuarantineUpsertParams struct {
 }
 
 // Deliveries that could not be decoded.
+// Every statement that changes quarantine_tally takes its row before any row of the
+// quarantine, so that servers at work at once can't lock each other out.
 func (q *Queries) QuarantineUpsert(ctx context.Context, arg QuarantineUpsertParams) (int64, error) {
 	row := q.db.QueryRow(ctx, quarantineUpsert,
 		arg.BodySha256,

@@ -239,7 +239,7 @@ func (q *Queries) SessionListOfID(ctx context.Context, arg SessionListOfIDParams
 }
 
 const sessionSpanList = `-- name: SessionSpanList :many
-SELECT w.started_at, w.last_event_at
+SELECT w.started_at, w.last_event_at, w.healed_until
 FROM sessions w
 WHERE w.session_id = $1 AND w.agent_id = $2
   AND w.started_at >= coalesce((
@@ -261,6 +261,7 @@ type SessionSpanListParams struct {
 type SessionSpanListRow struct {
 	StartedAt   time.Time
 	LastEventAt time.Time
+	HealedUntil *time.Time
 }
 
 // The spans of a conversation's sessions from the one before a time to the one
@@ -279,7 +280,7 @@ func (q *Queries) SessionSpanList(ctx context.Context, arg SessionSpanListParams
 	var items []SessionSpanListRow
 	for rows.Next() {
 		var i SessionSpanListRow
-		if err := rows.Scan(&i.StartedAt, &i.LastEventAt); err != nil {
+		if err := rows.Scan(&i.StartedAt, &i.LastEventAt, &i.HealedUntil); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -1,0 +1,202 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"rapport"
+	"rapport/store"
+)
+
+// Decode reads the payload of an event of the log again. receivedAt is its own
+// time of receipt; healedFrom is not empty for a healed message.
+type Decode func(payload []byte, healedFrom string, receivedAt time.Time) (rapport.Event, error)
+
+// Options of Run.
+type Options struct {
+	DB     *store.DB
+	Decode Decode // called by several goroutines at once
+
+	// Spools are those of this machine, as they were before Run was called: what is
+	// drained meanwhile is in the log then.
+	Spools []Spool
+
+	MaxDifferences int // that are described; all are counted
+
+	// Progress is told now and then how many events of how many are done. It may be nil.
+	Progress func(done, total int64)
+}
+
+// Run verifies. What it finds is in the report; an error is that it could not look.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	began := time.Now()
+	v := &verifier{
+		Options: o, report: &Report{limit: o.MaxDifferences, Differences: []Difference{}},
+		superseded: make(map[store.HealedMessage]bool),
+	}
+	defer v.close()
+	if err := v.open(ctx); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	if err := v.run(ctx); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	v.report.Seconds = time.Since(began).Seconds()
+	return v.report, nil
+}
+
+// ErrInterrupted says that the context ended first.
+var ErrInterrupted = errors.New("interrupted, so nothing is known; nothing was changed")
+
+// interrupted hides what a cancelled query says.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ErrInterrupted
+	}
+	return err
+}
+
+// verifier is one run.
+type verifier struct {
+	Options
+	report *Report
+
+	positions  *store.Stream[int64] // all of one moment
+	events     *store.Stream[*store.LogRow]
+	sessions   *store.Stream[*store.StoredSession]
+	texts      *store.Stream[*store.SessionText]
+	recorded   *store.Recorded
+	head       store.LogHead        // zero if its row is missing
+	follower   store.FollowerRecord // zero if its row is missing
+	putAside   map[int64]store.DeadLetterRecord
+	superseded map[store.HealedMessage]bool // as the log says
+	newest     time.Time                    // received_at of the log
+}
+
+// open looks at everything at one moment.
+func (v *verifier) open(ctx context.Context) error {
+	snapshot, err := v.DB.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	if v.positions, err = snapshot.Positions(ctx); err != nil {
+		return err
+	}
+	if v.events, err = snapshot.Events(ctx); err != nil {
+		return err
+	}
+	if v.sessions, err = snapshot.Sessions(ctx); err != nil {
+		return err
+	}
+	if v.texts, err = snapshot.Texts(ctx); err != nil {
+		return err
+	}
+	v.recorded, err = snapshot.Recorded(ctx)
+	return err
+}
+
+func (v *verifier) close() {
+	v.positions.Close()
+	v.events.Close()
+	v.sessions.Close()
+	v.texts.Close()
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	v.checkHead()
+	v.checkFollower()
+	v.checkDeadLetters()
+	v.checkQuarantine()
+	v.checkSpools()
+	if err := v.checkPositions(); err != nil {
+		return fmt.Errorf("reading the positions of the log: %w", err)
+	}
+	if err := v.walk(ctx); err != nil {
+		return fmt.Errorf("walking the log: %w", err)
+	}
+	v.checkSuperseded()
+	v.checkSums()
+	v.count()
+	return nil
+}
+
+func (v *verifier) checkHead() {
+	if v.recorded.Head == nil {
+		v.report.add("head", "log_head has no row")
+		return
+	}
+	v.head = *v.recorded.Head
+	if v.head.Duplicates < 0 {
+		v.report.add("head", "log_head.duplicates is %d", v.head.Duplicates)
+	}
+}
+
+func (v *verifier) checkFollower() {
+	if v.recorded.Follower == nil {
+		v.report.add("follower", "followers has no row %s", name(store.SessionsFollower))
+		return
+	}
+	v.follower = *v.recorded.Follower
+	if v.follower.Position < 0 || v.follower.Position > v.head.Position {
+		v.report.add("follower", "follower %s is at position %d, the log's head at %d",
+			name(store.SessionsFollower), v.follower.Position, v.head.Position)
+	}
+	if v.follower.Position > 0 && v.follower.MadeWith != v.recorded.SettingsAs {
+		v.report.add("follower", "the sessions were made with the settings %s, the database has %s",
+			plain(v.follower.MadeWith), plain(v.recorded.SettingsAs))
+	}
+}
+
+func (v *verifier) checkDeadLetters() {
+	v.putAside = make(map[int64]store.DeadLetterRecord)
+	for _, d := range v.recorded.Dead {
+		if d.Follower == store.SessionsFollower {
+			v.putAside[d.Position] = d
+		}
+		if d.Lost {
+			v.report.add("dead_letter", "dead letter %d of %s is no event of the log", d.Position, name(d.Follower))
+		}
+	}
+}
+
+// checkSuperseded compares which healed messages count nowhere.
+func (v *verifier) checkSuperseded() {
+	for _, m := range v.recorded.Superseded {
+		if !v.superseded[m] {
+			v.report.add("superseded", "superseded has position %d of %s, which is no healed message that was delivered after all",
+				m.Position, conversationName(m.Conversation))
+		}
+		delete(v.superseded, m)
+	}
+	left := slices.SortedFunc(maps.Keys(v.superseded), func(a, b store.HealedMessage) int { return cmp.Compare(a.Position, b.Position) })
+	for _, m := range left {
+		v.report.add("superseded", "superseded lacks position %d of %s, a healed message that was delivered after all",
+			m.Position, conversationName(m.Conversation))
+	}
+}
+
+func conversationName(c store.Conversation) string { return name(c.AgentID) + "/" + name(c.SessionID) }
+
+// checkSums is what only the whole walk tells.
+func (v *verifier) checkSums() {
+	c := &v.report.Counts
+	if v.recorded.Head != nil && c.InLog > 0 && !v.head.ReceivedAt.Equal(v.newest) {
+		v.report.add("head", "log_head.received_at is %s, the newest receipt of the log %s", show(v.head.ReceivedAt), show(v.newest))
+	}
+	c.InSessions = v.recorded.InSessions
+	if should := c.InLog - c.NoSession - c.NotFolded - c.PutAside - c.Superseded; c.InSessions != should {
+		v.report.add("sum", "the sessions count %d events, the log has %d for them", c.InSessions, should)
+	}
+	if v.report.Events != c.InLog {
+		v.report.add("sum", "the log has %d events by their positions, %d by their keys", c.InLog, v.report.Events)
+	}
+	if v.report.Sessions != v.recorded.Sessions {
+		v.report.add("sum", "sessions has %d rows, %d of them by its index", v.recorded.Sessions, v.report.Sessions)
+	}
+}
