@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
@@ -52,6 +53,9 @@ views and the like it says that they are in the way, and does nothing.`
 
 // Run rebuilds.
 func (c *rebuildCmd) Run(ctx context.Context, io streams) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	logger := c.logger(io.Err)
 	if _, err := os.Stat(filepath.Join(c.DataDir, "postgres")); err != nil && !c.isConfigured() {
 		return fmt.Errorf("there is no Rapport data in %s: name it with --data-dir, or a database with --database-url", c.DataDir)

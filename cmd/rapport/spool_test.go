@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,5 +233,46 @@ func TestAShutdownGivesNotice(t *testing.T) {
 	<-p.done
 	if took := time.Since(began); took < 2*time.Second || !strings.Contains(p.output(), "stopped") {
 		t.Errorf("it ended after %v:\n%s", took, p.output())
+	}
+}
+
+func TestVerifyCountsTheSpool(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	way := newWire(t, db.URL("rapport_server"))
+	dir, env := dataDir(t), "RAPPORT_DATABASE_URL="+way.url(t, db.URL("rapport_server"))
+	p := serve(t, []string{"--data-dir", dir}, env)
+	p.post(roomJoin)
+	p.folded("1")
+	way.cut()
+	for _, body := range []string{chatPush, "{", chatPush} {
+		p.post(body)
+	}
+	p.kill()
+	way.mend(t)
+	verify := func() string {
+		t.Helper()
+		out, stderr, code := runRapport(t, []string{"verify", "--data-dir", dir}, env)
+		if code != 0 {
+			t.Errorf("exit code %d: %s%s", code, out, stderr)
+		}
+		return out
+	}
+	if out := verify(); !regexp.MustCompile(`waiting in the spool +3\b`).MatchString(out) {
+		t.Errorf("3 deliveries wait in the spool:\n%s", out)
+	}
+	p = serve(t, []string{"--data-dir", dir}, env)
+	p.folded("2")
+	eventually(t, "the spool is drained", func() bool {
+		var ready struct{ Spool struct{ Records int } }
+		return p.get("/readyz", &ready) == 200 && ready.Spool.Records == 0
+	})
+	if out := verify(); !regexp.MustCompile(`received +4\b`).MatchString(out) {
+		t.Errorf("4 deliveries were received:\n%s", out)
+	}
+	p.terminate()
+	db.Exec(t, "rapport_owner", "UPDATE spools SET drained_to = 0")
+	if out, _, code := runRapport(t, []string{"verify", "--data-dir", dir}, env); code != 0 {
+		t.Errorf("a spool that is empty lacks nothing: %d\n%s", code, out)
 	}
 }

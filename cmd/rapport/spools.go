@@ -44,16 +44,21 @@ func spoolDir(dataDir string, number int) string {
 // data directory has once found to be as they must be, a line each.
 const databasesFile = "databases"
 
+// isKnown reports whether servers of this data directory have used the database.
+func isKnown(dataDir, database string) bool {
+	known, err := os.ReadFile(filepath.Join(spoolDir(dataDir, 1), databasesFile))
+	return err == nil && slices.Contains(strings.Split(string(known), "\n"), database)
+}
+
 // mayBeLate reports whether the database may be away at the start: deliveries can
 // be kept without it, and it is known that there is one.
 func (f *spoolFlags) mayBeLate(dataDir, database string) bool {
-	known, err := os.ReadFile(filepath.Join(spoolDir(dataDir, 1), databasesFile))
-	return !f.NoSpool && err == nil && slices.Contains(strings.Split(string(known), "\n"), database)
+	return !f.NoSpool && isKnown(dataDir, database)
 }
 
 // know notes that a database is as it must be.
 func (f *spoolFlags) know(dataDir, database string) error {
-	if f.NoSpool || f.mayBeLate(dataDir, database) {
+	if f.NoSpool || isKnown(dataDir, database) {
 		return nil
 	}
 	file, err := os.OpenFile(filepath.Join(spoolDir(dataDir, 1), databasesFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"time"
 
 	"rapport"
@@ -11,6 +12,7 @@ import (
 	"rapport/internal/heal"
 	"rapport/internal/verify"
 	"rapport/store"
+	"rapport/store/ingest/spool"
 )
 
 type verifyCmd struct {
@@ -48,9 +50,13 @@ func (c *verifyCmd) Run(ctx context.Context, io streams) error {
 		return errors.New("--max-differences must be at least 0")
 	}
 	return c.withStore(ctx, c.logger(io.Err), func(db *store.DB) error {
+		spools, err := c.inspectSpools()
+		if err != nil {
+			return err
+		}
 		bar := verify.NewBar(io.Err)
 		report, err := verify.Run(ctx, verify.Options{
-			DB: db, Decode: decodeAgain, MaxDifferences: c.MaxDifferences, Progress: bar.Show,
+			DB: db, Decode: decodeAgain, Spools: spools, MaxDifferences: c.MaxDifferences, Progress: bar.Show,
 		})
 		bar.Clear()
 		if err != nil {
@@ -61,6 +67,29 @@ func (c *verifyCmd) Run(ctx context.Context, io streams) error {
 		}
 		return report.Err()
 	})
+}
+
+// inspectSpools looks into the spools of the data directory, whoever uses them, if
+// they are of this database.
+func (c *verifyCmd) inspectSpools() ([]verify.Spool, error) {
+	var spools []verify.Spool
+	database, err := c.address()
+	if err != nil || !isKnown(c.DataDir, database) {
+		return nil, err
+	}
+	for number := 1; number <= maxSpools; number++ {
+		found, err := spool.Inspect(spoolDir(c.DataDir, number))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		spools = append(spools, verify.Spool{
+			ID: found.ID, Kept: found.Kept, Last: found.Last, Records: found.Records, Lost: found.Lost, Damaged: found.Damaged,
+		})
+	}
+	return spools, nil
 }
 
 func (c *verifyCmd) print(io streams, report *verify.Report) error {

@@ -18,6 +18,12 @@ func rebuild(ctx context.Context, t *Trial) error {
 		return err
 	}
 	link := p.url("rapport_owner")
+	before := t.load(s.addr, t.Rate) // so that there is something to rebuild
+	defer before.end()
+	if err := pause(ctx, t.For); err != nil {
+		return err
+	}
+	before.end()
 	reads := t.readAlways(ctx, s)
 	var longest time.Duration
 	err = t.unnoticed(ctx, s, func(ctx context.Context) error {

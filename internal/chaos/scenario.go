@@ -120,7 +120,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			"rebuild", "`rapport rebuild` under load, sometimes killed on its way; reads are answered throughout",
-			Scale{Rounds: 1, Rate: 300}, Scale{Rounds: 10, Rate: 1500}, rebuild,
+			Scale{Rounds: 1, Rate: 300, For: 2 * time.Second}, Scale{Rounds: 10, Rate: 1500, For: time.Minute}, rebuild,
 		},
 	}
 	for i := range scenarios {
