@@ -6,11 +6,14 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=container
-RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /rapport ./cmd/rapport
+RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /rapport ./cmd/rapport && mkdir /data
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /rapport /rapport
-ENV RAPPORT_LISTEN=0.0.0.0:8080
+# For the spool: it has to outlive the container (or set RAPPORT_NO_SPOOL=true).
+COPY --from=build --chown=nonroot:nonroot /data /data
+VOLUME /data
+ENV RAPPORT_LISTEN=0.0.0.0:8080 RAPPORT_DATA_DIR=/data
 EXPOSE 8080
 USER nonroot:nonroot
 ENTRYPOINT ["/rapport"]

@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -28,7 +29,11 @@ func TestComposeFile(t *testing.T) {
 				return err
 			}
 		}
-		return nil
+		rapport, err := project.GetService("rapport")
+		if err == nil && (len(rapport.Volumes) != 1 || rapport.Volumes[0].Target != "/data") {
+			err = errors.New("the spool has no volume, and the rest of the container is read-only")
+		}
+		return err
 	}
 	if err := load(secrets); err != nil {
 		t.Errorf("docker-compose.yml: %v", err)

@@ -64,7 +64,7 @@ func readOnly(ctx context.Context, t *Trial) error {
 	})
 }
 
-// noSlots: strangers take every connection that becomes free, ours included.
+// noSlots: strangers take every connection, ours included.
 func noSlots(ctx context.Context, t *Trial) error {
 	p, s, err := t.serveOn(ctx)
 	if err != nil {
@@ -72,54 +72,82 @@ func noSlots(ctx context.Context, t *Trial) error {
 	}
 	most := 0
 	err = t.unnoticed(ctx, s, func(ctx context.Context) error {
-		strangers := &crowd{url: p.url("rapport_reader")}
-		defer strangers.leave()
-		end := time.Now().Add(t.someTime(t.For/2, t.For))
-		strangers.take(ctx)
-		if err := do(ctx, p.url("postgres"),
-			"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rapport_server'"); err != nil {
+		admin, err := pgx.Connect(ctx, p.url("postgres")) // while there is one left
+		if err != nil {
 			return err
 		}
-		for time.Now().Before(end) && ctx.Err() == nil {
-			strangers.take(ctx)
-			most = max(most, len(strangers.conns))
+		defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+		strangers := newCrowd(ctx, p.url("rapport_reader"))
+		defer func() { most = max(most, strangers.leave()) }()
+		if err := driveOut(ctx, admin); err != nil {
+			return err
 		}
-		return ctx.Err()
+		return pause(ctx, t.someTime(t.For/2, t.For))
 	})
 	t.measure("connections of strangers", "%d", most)
 	return err
 }
 
-// crowd is connections that do nothing.
+// driveOut ends the server's connections until it gets no new ones for a while.
+func driveOut(ctx context.Context, admin *pgx.Conn) error {
+	within, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	without := 0
+	return poll(within, func() error {
+		var left int
+		err := admin.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE usename = 'rapport_server'`).Scan(&left)
+		without++
+		if err != nil || left > 0 {
+			without = 0
+		}
+		if err == nil && without < 10 {
+			err = fmt.Errorf("the server keeps getting connections (%d)", left)
+		}
+		return err
+	})
+}
+
+// crowd is connections that do nothing, and more of them as soon as there is room.
 type crowd struct {
-	url   string
+	url    string
+	cancel context.CancelFunc
+	takers sync.WaitGroup
+
 	mu    sync.Mutex
 	conns []*pgx.Conn // guarded by mu
 }
 
-// take takes what connections are left, several at once to be faster than a server.
-func (c *crowd) take(ctx context.Context) {
-	var takers sync.WaitGroup
-	for range 4 {
-		takers.Go(func() {
-			for {
-				conn, err := pgx.Connect(ctx, c.url)
-				if err != nil {
-					return
-				}
-				c.mu.Lock()
-				c.conns = append(c.conns, conn)
-				c.mu.Unlock()
-			}
-		})
+func newCrowd(ctx context.Context, url string) *crowd {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &crowd{url: url, cancel: cancel}
+	for range 4 { // to be faster than a server
+		c.takers.Go(func() { c.take(ctx) })
 	}
-	takers.Wait()
+	return c
 }
 
-func (c *crowd) leave() {
+func (c *crowd) take(ctx context.Context) {
+	for ctx.Err() == nil {
+		conn, err := pgx.Connect(ctx, c.url)
+		if err != nil {
+			_ = pause(ctx, 5*time.Millisecond)
+			continue
+		}
+		c.mu.Lock()
+		c.conns = append(c.conns, conn)
+		c.mu.Unlock()
+	}
+}
+
+// leave ends them, and tells how many there were.
+func (c *crowd) leave() int {
+	c.cancel()
+	c.takers.Wait()
 	for _, conn := range c.conns {
 		_ = conn.Close(context.Background())
 	}
+	return len(c.conns)
 }
 
 // restarted: a Postgres that is restarted is no more than a wait.
