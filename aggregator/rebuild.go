@@ -50,8 +50,8 @@ func Rebuild(ctx context.Context, r *store.Rebuild, settings rapport.Settings, s
 	if err != nil {
 		return Rebuilt{}, err
 	}
-	var users users
-	if _, err := users.areShort(ctx, r); err != nil { // who is still there at the end has been for long
+	var seen users
+	if _, err := seen.areShort(ctx, r); err != nil { // who is still there at the end has been for long
 		return Rebuilt{}, err
 	}
 	if err := newBulk(r, sessions.fold, show).run(ctx); err != nil {
@@ -61,7 +61,7 @@ func Rebuild(ctx context.Context, r *store.Rebuild, settings rapport.Settings, s
 	if err := r.Index(ctx); err != nil {
 		return Rebuilt{}, err
 	}
-	if err := swap(ctx, r, sessions, &users, show); err != nil {
+	if err := swap(ctx, r, sessions, &seen, show); err != nil {
 		return Rebuilt{}, err
 	}
 	n, err := r.Count(context.WithoutCancel(ctx)) // it is done
@@ -69,23 +69,23 @@ func Rebuild(ctx context.Context, r *store.Rebuild, settings rapport.Settings, s
 }
 
 // swap tries until nobody is in the way.
-func swap(ctx context.Context, r *store.Rebuild, sessions *Sessions, users *users, show func(RebuildProgress)) error {
+func swap(ctx context.Context, r *store.Rebuild, sessions *Sessions, seen *users, show func(RebuildProgress)) error {
 	for patience := minPatience; ; {
 		if err := catchUp(ctx, r, sessions, show); err != nil {
 			return err
 		}
-		patient, err := users.areShort(ctx, r)
+		short, err := seen.areShort(ctx, r)
 		if err != nil {
 			return err
 		}
-		if patient {
+		if short {
 			err := r.Swap(ctx, sessions.Settings(), patience, maxEvents, sessions.Apply)
 			if !errors.Is(err, store.ErrInUse) {
 				return err
 			}
 			patience = min(2*patience, maxPatience)
 		}
-		show(RebuildProgress{Phase: PhaseSwap, Done: r.Head(), Total: r.Head(), Readers: users.pids()})
+		show(RebuildProgress{Phase: PhaseSwap, Done: r.Head(), Total: r.Head(), Readers: seen.pids()})
 		pause(ctx, nil, swapPause)
 		if ctx.Err() != nil {
 			return ctx.Err()

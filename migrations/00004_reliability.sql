@@ -147,9 +147,10 @@ SELECT position, occurred_at, received_at, undated, event_type, agent_id, sessio
 FROM public.events;
 COMMENT ON COLUMN analytics.events.healed_from IS 'Where a healed message was read in the sender''s own record; empty for what was delivered.';
 
--- Views are bound to a table, not to its name, and a rebuild replaces the table. So
--- it has this one view to bind anew, and its readers one lock to wait for: with
--- two, they and the rebuild could wait for each other.
+-- Views are bound to a table, not to its name, and a rebuild replaces the tables. So
+-- it has these to bind anew, and not the views of analytics: whoever reads those
+-- locks current_sessions first of all, as the rebuild does. In any other order,
+-- readers and the rebuild could wait for each other.
 CREATE VIEW current_sessions AS SELECT * FROM sessions;
 COMMENT ON VIEW current_sessions IS 'The table sessions, for the views of analytics. Who adds a column to that replaces this.';
 
@@ -186,17 +187,19 @@ COMMENT ON TABLE superseded IS 'Healed messages that count nowhere, since a deli
 COMMENT ON COLUMN superseded.agent_id IS 'The message''s agent.';
 COMMENT ON COLUMN superseded.session_id IS 'The message''s session.';
 COMMENT ON COLUMN superseded.position IS 'The message''s place in the log.';
+CREATE VIEW current_superseded AS SELECT * FROM superseded;
+COMMENT ON VIEW current_superseded IS 'The table superseded, for the views of analytics. They read current_sessions before it.';
 
 CREATE OR REPLACE VIEW analytics.messages AS
 SELECT e.position, e.agent_id, e.session_id, s.started_at, e.occurred_at, e.role, e.message AS text,
        char_length(e.message) AS char_count, e.message_type, e.language, e.user_id
 FROM public.events e
 LEFT JOIN LATERAL (
-    SELECT w.started_at, w.last_event_at FROM public.sessions w
+    SELECT w.started_at, w.last_event_at FROM public.current_sessions w
     WHERE w.session_id = e.session_id AND w.agent_id = e.agent_id AND w.started_at <= e.occurred_at
     ORDER BY w.started_at DESC LIMIT 1
 ) s ON s.last_event_at >= e.occurred_at
 WHERE e.event_type = 'chat.push'
   AND (e.healed_from = '' OR NOT EXISTS (
-      SELECT FROM public.superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position));
+      SELECT FROM public.current_superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position));
 COMMENT ON VIEW analytics.messages IS 'A row per message; healed ones only while no delivery of them is there.';

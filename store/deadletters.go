@@ -105,9 +105,7 @@ func refusal(err error, after int64, events []*rapport.Event) error {
 	}
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok {
-		state := stateClass(err)
-		// 25: read-only, or ended for idling.
-		if state == "" || state == "25" || IsUnavailable(err) {
+		if IsUnavailable(err) {
 			return err
 		}
 		refused = &RefusedError{Err: err}

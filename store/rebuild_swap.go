@@ -17,11 +17,12 @@ import (
 // Trying again is right.
 var ErrInUse = errors.New("the rollups are in use")
 
-// What Postgres says of locks that are not to be had, and of a table that
+// What Postgres says of locks that are not to be had in time, and of a table that
 // something depends on since we looked.
 const (
 	lockNotAvailable = "55P03"
 	deadlockDetected = "40P01"
+	queryCanceled    = "57014" // by statement_timeout
 	stillDependent   = "2BP01"
 )
 
@@ -51,12 +52,12 @@ func (r *Rebuild) Users(ctx context.Context) ([]TableUser, error) {
 // use the old tables already, which is patience at most, and some milliseconds
 // more; beyond that it is ErrInUse, and nothing has happened.
 func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience time.Duration, limit int, apply Apply) error {
-	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	var at reached
+	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
 		if err := r.holdFollower(ctx, tx); err != nil {
 			return err
 		}
-		at, err := r.finish(ctx, tx, limit, apply)
-		if err != nil {
+		if at, err = r.finish(ctx, tx, limit, apply); err != nil {
 			return err
 		}
 		if err := handOver(ctx, dbsqlc.New(tx), at, settings); err != nil {
@@ -65,13 +66,15 @@ func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience 
 		return exchange(ctx, tx, patience)
 	})
 	switch sqlState(err) {
-	case lockNotAvailable, deadlockDetected, stillDependent:
+	case lockNotAvailable, deadlockDetected, queryCanceled:
 		return fmt.Errorf("%w: %w", ErrInUse, err)
+	case stillDependent:
+		err = fmt.Errorf("%w (%w)", errAltered, err)
 	}
 	if err != nil {
 		return fmt.Errorf("replacing the rollups: %w", err)
 	}
-	r.done = true
+	r.at, r.done = at, true
 	return nil
 }
 
@@ -178,9 +181,10 @@ func exchange(ctx context.Context, tx pgx.Tx, patience time.Duration) error {
 }
 
 // lockOld keeps everybody from the old tables. A reader of a view holds the view
-// and waits for the table, so views come first. There is only one of ours, so that
-// no reader waits for us while we wait for it. With more of them that could be:
-// Postgres then ends one of both after deadlock_timeout (1 s).
+// and waits for the table, so views come first, and ours in the order in which
+// their readers lock them: so no reader waits for us while we wait for it. With
+// others' views it could be; Postgres then ends one of both after
+// deadlock_timeout (1 s).
 func lockOld(ctx context.Context, tx pgx.Tx, views []dbsqlc.TableViewListRow, patience time.Duration) error {
 	var locks []string
 	for _, view := range views {

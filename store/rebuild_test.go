@@ -110,7 +110,7 @@ func TestTheReaderSeesTheViewsAloneAfterARebuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, view := range []string{"sessions", "messages", "events"} {
-		db.Exec(t, "rapport_reader", "SELECT * FROM analytics."+view)
+		db.Exec(t, "rapport_reader", "BEGIN; LOCK TABLE analytics."+view+" IN ACCESS SHARE MODE; SELECT * FROM analytics."+view)
 	}
 	for _, table := range []string{"sessions", "session_texts", "current_sessions"} {
 		if err := db.TryExec(t.Context(), "rapport_reader", "SELECT * FROM public."+table); err == nil {

@@ -118,11 +118,24 @@ func openPool(ctx context.Context, url string, conns int32) (*pgxpool.Pool, erro
 		})
 		return nil
 	}
+	config.AfterRelease = canWrite
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
 	return pool, nil
+}
+
+// canWrite reports whether a connection is worth keeping. After a failover the next
+// one may reach another server, or the same one that may write again; this one stays
+// as it is. Postgres tells both parameters from version 14 on.
+func canWrite(conn *pgx.Conn) bool {
+	for _, parameter := range []string{"in_hot_standby", "default_transaction_read_only"} {
+		if conn.PgConn().ParameterStatus(parameter) == "on" {
+			return false
+		}
+	}
+	return true
 }
 
 // ErrURL says that a database URL can't be read. It repeats nothing of the URL,
@@ -191,15 +204,16 @@ func IsDataError(err error) bool {
 
 // IsUnavailable reports whether the database could not be reached, or could not
 // serve just now, so that trying again later is right: whatever is no answer of
-// Postgres's, and SQLSTATE classes 08 (connection), 40 (rollback), 53
-// (resources), 55 (locks), 57 (intervention, time-outs among it) and 58 (system).
+// Postgres's, and SQLSTATE classes 08 (connection), 25 (transaction state: read-only,
+// say), 40 (rollback), 53 (resources), 55 (locks), 57 (intervention, time-outs among
+// it) and 58 (system).
 func IsUnavailable(err error) bool {
 	state := sqlState(err)
 	if len(state) != 5 {
 		return err != nil
 	}
 	switch state[:2] {
-	case "08", "40", "53", "55", "57", "58":
+	case "08", "25", "40", "53", "55", "57", "58":
 		return true
 	}
 	return false

@@ -50,18 +50,25 @@ func (b *bringUp) run(ctx context.Context) error {
 // atStart brings the database up, or lets it be late: if it may, and if nothing
 // is wrong but that it is away.
 func (b *bringUp) atStart(ctx context.Context, mayBeLate bool) error {
-	if mayBeLate {
-		var cancel context.CancelFunc
-		within, cancel := context.WithTimeout(ctx, startPatience)
-		defer cancel()
-		err := b.run(within)
-		if err == nil || !isAway(err) || ctx.Err() != nil {
-			return err
-		}
-		b.logger.Error("the database is away: deliveries go to the spool until it is back", "error", err)
-		return nil
+	if !mayBeLate {
+		return b.run(ctx)
 	}
-	return b.run(ctx)
+	err := b.reach(ctx)
+	if err == nil {
+		err = b.run(ctx) // for as long as a migration takes
+	}
+	if err == nil || !isAway(err) || ctx.Err() != nil {
+		return err
+	}
+	b.logger.Error("the database is away: deliveries go to the spool until it is back", "error", err)
+	return nil
+}
+
+// reach looks for the database, but not for long.
+func (b *bringUp) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	return b.db.Ping(ctx)
 }
 
 // isAway reports whether the database could not be asked, rather than that it, or

@@ -46,7 +46,7 @@ schema. Interrupted or killed, it leaves the old sessions as they were: run it a
 
 Dead letters stay aside. The tables are replaced when no transaction uses them for long: it waits for
 those that do, and names their backends. A REPEATABLE READ transaction that began before that, and reads
-the sessions only afterwards, may miss some: let it LOCK TABLE public.sessions IN ACCESS SHARE MODE first.
+the sessions only afterwards, misses some: let it LOCK TABLE analytics.sessions IN ACCESS SHARE MODE first.
 An index, a grant or a view of your own on the tables is kept; of triggers, foreign keys, materialized
 views and the like it says that they are in the way, and does nothing.`
 }

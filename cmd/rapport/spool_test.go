@@ -153,6 +153,24 @@ func TestDeliveriesAreKeptWithoutTheDatabase(t *testing.T) {
 	}
 }
 
+func TestAServerStartsOnADatabaseThatIsReadOnly(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	dir, env := dataDir(t), "RAPPORT_DATABASE_URL="+db.URL("rapport_server")
+	serve(t, []string{"--data-dir", dir}, env).terminate()
+	readOnly := func(is string) {
+		t.Helper()
+		db.Exec(t, "postgres", "DO $$ BEGIN EXECUTE format('ALTER ROLE rapport_server IN DATABASE %I SET default_transaction_read_only = "+is+"', current_database()); END $$")
+	}
+	readOnly("on")
+	p := serve(t, []string{"--data-dir", dir}, env)
+	if got := p.post(roomJoin); !got.Spooled {
+		t.Errorf("got %+v", got)
+	}
+	readOnly("off")
+	eventually(t, "it is in the log", func() bool { return p.post(roomJoin).Position == 1 })
+}
+
 func TestWithoutASpoolTheSenderIsTold(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

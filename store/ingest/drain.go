@@ -61,14 +61,14 @@ func idle(ctx context.Context, woken <-chan struct{}, d time.Duration) {
 // drainOnce drains one batch of records, and reports whether there may be more.
 // Whatever succeeds closes the circuit.
 func (in *Ingest) drainOnce(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	if in.opts.Ready != nil {
+	if in.opts.Ready != nil { // it may migrate, for as long as that takes
 		if err := in.opts.Ready(ctx); err != nil {
 			return false, err
 		}
 		in.opts.Ready = nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
 	for _, sp := range in.opts.Spools {
 		batch, err := sp.Next(drainRecords, drainBytes)
 		if err != nil {

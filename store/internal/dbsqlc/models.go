@@ -137,6 +137,13 @@ type CurrentSession struct {
 	HealedUntil       *time.Time
 }
 
+// The table superseded, for the views of analytics. They read current_sessions before it.
+type CurrentSuperseded struct {
+	AgentID   string
+	SessionID string
+	Position  int64
+}
+
 // Events that a follower could not take, put aside so that the others go on. They are in the log all the same.
 type DeadLetter struct {
 	// The follower.
