@@ -18,15 +18,15 @@ DROP FUNCTION append_events;
 -- The subqueries of ARRAY() keep the order of the arrays: nothing in them sorts,
 -- hashes or runs in parallel.
 -- -1, NaN and the empty string stand for NULL in participants, rating and the
--- two payloads; newest is the greatest received_at; repeats are the duplicates that
--- were recognised within the batch, and are not among the events.
+-- two payloads; repeats are the duplicates that were recognised within the batch,
+-- and are not among the events.
 -- +goose StatementBegin
 CREATE FUNCTION append_events(
     occurred_at timestamptz[], received_at timestamptz[], participants integer[], undated boolean[],
     event_type text[], agent_id text[], session_id text[], user_id text[], role text[], message text[],
     message_type text[], language text[], room_name text[], error_code text[], error_severity text[],
     error_category text[], end_reason text[], rating double precision[], fingerprint bytea[],
-    headers text[], payload text[], payload_raw bytea[], healed_from text[], newest timestamptz, repeats bigint,
+    headers text[], payload text[], payload_raw bytea[], healed_from text[], repeats bigint,
     OUT positions bigint[]
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
@@ -81,8 +81,10 @@ BEGIN
     GET DIAGNOSTICS added = ROW_COUNT;
 
     UPDATE public.log_head l SET position = head + added,
-        duplicates = l.duplicates + cardinality(positions) - added + $25,
-        received_at = CASE WHEN added > 0 THEN greatest(l.received_at, $24) ELSE l.received_at END;
+        duplicates = l.duplicates + cardinality(positions) - added + $24,
+        received_at = greatest(l.received_at, (
+            SELECT max(b.received_at) FROM (SELECT unnest(positions) AS position, unnest($2) AS received_at) b
+            WHERE b.position > 0));
 END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION append_events IS 'Appends a batch to the log. Returns for each event its position; negated, that of its twin if it was there already. Events of one batch must be distinct.';

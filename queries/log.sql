@@ -7,7 +7,7 @@ SELECT append_events(
     @message_type::text[], @language::text[], @room_name::text[], @error_code::text[], @error_severity::text[],
     @error_category::text[], @end_reason::text[], @rating::double precision[], @fingerprint::bytea[],
     @headers::text[], @payload::text[], @payload_raw::bytea[], @healed_from::text[],
-    @newest::timestamptz, @repeats::bigint)::bigint[] AS positions;
+    @repeats::bigint)::bigint[] AS positions;
 
 -- name: LogNotify :exec
 SELECT pg_notify('rapport_log', '');

@@ -100,7 +100,7 @@ const failedTransaction = "25P02"
 // refusal makes a RefusedError of what a step ended with, where it is one: also of
 // what Postgres refused, by the commit at the latest.
 func refusal(err error, after int64, events []*rapport.Event) error {
-	if len(events) == 0 {
+	if err == nil || len(events) == 0 {
 		return err
 	}
 	refused, ok := errors.AsType[*RefusedError](err)

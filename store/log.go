@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -45,7 +46,7 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 		position := positions[place.index]
 		appended[i] = Appended{Position: max(position, -position), Duplicate: place.repeated || position < 0}
 	}
-	db.noteReceipt(params.Newest)
+	db.noteReceipt(slices.MaxFunc(params.ReceivedAt, time.Time.Compare))
 	select {
 	case db.grown <- struct{}{}:
 	default: // it is known already
@@ -119,9 +120,6 @@ func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 	}
 	for i, e := range events {
 		p.OccurredAt[i], p.ReceivedAt[i], p.Undated[i] = e.OccurredAt, e.ReceivedAt, e.Undated
-		if e.ReceivedAt.After(p.Newest) {
-			p.Newest = e.ReceivedAt
-		}
 		p.EventType[i], p.AgentID[i], p.SessionID[i], p.UserID[i] = e.Type, e.AgentID, e.SessionID, e.UserID
 		p.Role[i], p.Message[i], p.MessageType[i], p.Language[i] = e.Role, e.Text, e.MessageType, e.Language
 		p.RoomName[i], p.EndReason[i] = e.RoomName, e.EndReason

@@ -113,7 +113,10 @@ func (t *taker) give(ctx context.Context, events []*rapport.Event) error {
 	err := pgx.BeginFunc(ctx, t.tx, func(savepoint pgx.Tx) error {
 		return t.as(savepoint).give(ctx, events, t.apply)
 	})
-	return refusal(err, 0, events)
+	if err != nil {
+		err = refusal(err, 0, events)
+	}
+	return err
 }
 
 func (t *taker) as(tx pgx.Tx) *Tx {

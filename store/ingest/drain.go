@@ -58,8 +58,8 @@ func idle(ctx context.Context, woken <-chan struct{}, d time.Duration) {
 	}
 }
 
-// drainOnce drains one batch of records, and reports whether there may be more.
-// Whatever succeeds closes the circuit.
+// drainOnce drains one batch of records, and reports whether there may be more. The
+// circuit closes when events came into the log, or when there are none to try with.
 func (in *Ingest) drainOnce(ctx context.Context) (more bool, err error) {
 	if in.opts.Ready != nil { // it may migrate, for as long as that takes
 		if err := in.opts.Ready(ctx); err != nil {
@@ -69,27 +69,24 @@ func (in *Ingest) drainOnce(ctx context.Context) (more bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
+	var unreadable error
 	for _, sp := range in.opts.Spools {
 		batch, err := sp.Next(drainRecords, drainBytes)
 		if err != nil {
-			return false, fmt.Errorf("reading the spool: %w", err)
+			unreadable = fmt.Errorf("reading the spool: %w", err)
 		}
-		if len(batch.Records) == 0 {
-			continue
+		if err == nil && len(batch.Records) > 0 {
+			return true, in.drainBatch(ctx, sp, batch)
 		}
-		if err := in.drainBatch(ctx, sp, batch); err != nil {
-			return false, err
-		}
-		in.recovered()
-		return true, nil
 	}
+	// Nothing is left whose way into the log would show that it works.
 	if in.circuit.isOpen() {
 		if err := in.log.Ping(ctx); err != nil {
 			return false, err
 		}
 		in.recovered()
 	}
-	return false, nil
+	return false, unreadable
 }
 
 func (in *Ingest) recovered() {
@@ -146,5 +143,6 @@ func (in *Ingest) drainEvents(ctx context.Context, events []*rapport.Event) erro
 			return o.err
 		}
 	}
+	in.recovered()
 	return nil
 }

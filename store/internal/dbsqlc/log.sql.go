@@ -20,7 +20,7 @@ SELECT append_events(
     $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
     $16::text[], $17::text[], $18::double precision[], $19::bytea[],
     $20::text[], $21::text[], $22::bytea[], $23::text[],
-    $24::timestamptz, $25::bigint)::bigint[] AS positions
+    $24::bigint)::bigint[] AS positions
 `
 
 type EventAppendManyParams struct {
@@ -47,7 +47,6 @@ type EventAppendManyParams struct {
 	Payload       []string
 	PayloadRaw    [][]byte
 	HealedFrom    []string
-	Newest        time.Time
 	Repeats       int64
 }
 
@@ -77,7 +76,6 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 		arg.Payload,
 		arg.PayloadRaw,
 		arg.HealedFrom,
-		arg.Newest,
 		arg.Repeats,
 	)
 	var positions []int64
