@@ -17,6 +17,15 @@ type circuit struct{ openSince atomic.Int64 } // ns since 1970; 0 if closed
 
 func (c *circuit) isOpen() bool { return c.openSince.Load() != 0 }
 
+// openFor is how long it has been open; 0 if it is closed.
+func (c *circuit) openFor(now time.Time) time.Duration {
+	since := c.openSince.Load()
+	if since == 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, since))
+}
+
 // open and shut report whether they changed anything.
 func (c *circuit) open(now time.Time) bool { return c.openSince.CompareAndSwap(0, now.UnixNano()) }
 func (c *circuit) shut() bool              { return c.openSince.Swap(0) != 0 }

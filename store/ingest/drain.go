@@ -41,10 +41,18 @@ func (in *Ingest) Drain(ctx context.Context) error {
 		case more:
 			pause = firstPause
 		default:
-			idle(ctx, in.spooled, pollSpools)
+			idle(ctx, in.spooled, in.restPause())
 		}
 	}
 	return nil
+}
+
+// restPause is for how long there may be nothing to do.
+func (in *Ingest) restPause() time.Duration {
+	if in.circuit.isOpen() {
+		return maxDrainPause
+	}
+	return pollSpools
 }
 
 // idle waits for a time, or until woken or ended.
@@ -66,6 +74,7 @@ func (in *Ingest) drainOnce(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		in.opts.Ready = nil
+		in.recovered()
 	}
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -79,8 +88,9 @@ func (in *Ingest) drainOnce(ctx context.Context) (more bool, err error) {
 			return true, in.drainBatch(ctx, sp, batch)
 		}
 	}
-	// Nothing is left whose way into the log would show that it works.
-	if in.circuit.isOpen() {
+	// Nothing is left whose way into the log would show that it works, nor is what
+	// opened the circuit still on its way into the spool.
+	if in.circuit.openFor(time.Now()) > maxDrainPause {
 		if err := in.log.Ping(ctx); err != nil {
 			return false, err
 		}

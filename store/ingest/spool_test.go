@@ -91,6 +91,22 @@ func TestWhatTheDatabaseCantKeepGoesToTheSpool(t *testing.T) {
 			}
 		})
 	})
+	t.Run("though a database that keeps nothing answers, while the first ones are still on their way to the disk", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			sp := &fakeSpool{before: func() error { time.Sleep(100 * time.Millisecond); return nil }}
+			in, stop := start(t, &fakeLog{hang: release}, Options{Spools: []Spool{sp}})
+			defer stop()
+			defer close(release)
+			for i, within := range []time.Duration{2100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond} {
+				began := time.Now()
+				kept, err := in.Append(t.Context(), event(fmt.Sprint(i)))
+				if took := time.Since(began); err != nil || !kept.Spooled || took > within {
+					t.Errorf("delivery %d: %+v, %v after %v", i, kept, err, took)
+				}
+			}
+		})
+	})
 	t.Run("with bodies for the quarantine", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			log, database := awayLog()
@@ -226,7 +242,7 @@ func TestASpoolThatCantKeepIsTold(t *testing.T) {
 					t.Errorf("%d were counted as refused", in.Status().Refused)
 				}
 				database.set(false)
-				time.Sleep(maxDrainPause)
+				time.Sleep(3 * maxDrainPause)
 				synctest.Wait()
 				if _, err := in.Append(t.Context(), event("a")); err != nil || len(log.texts()) != 1 {
 					t.Errorf("sent again: %v; the log has %q", err, log.texts())
