@@ -43,8 +43,8 @@ const (
 // given. It waits for as long as somebody reads the old tables without end.
 //
 // What came before the rebuild is folded conversation by conversation, on all
-// processors, which is several times faster than following the log; what comes
-// meanwhile is followed as ever.
+// processors, and each session is written once; what comes meanwhile is followed as
+// ever.
 func Rebuild(ctx context.Context, r *store.Rebuild, settings rapport.Settings, show func(RebuildProgress)) (Rebuilt, error) {
 	sessions, err := NewSessions(settings)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,10 @@ func (r *Rebuild) holdFollower(ctx context.Context, tx pgx.Tx) error {
 	}
 	// No reader and no follower waits for these locks. An autovacuum gives way to
 	// them, but only after deadlock_timeout, for which the next ones don't wait.
-	tables := append([]string{fresh("sessions"), fresh("session_texts")}, rollupNames...)
+	tables := slices.Clone(rollupNames)
+	for _, table := range rollupTables {
+		tables = append(tables, fresh(table))
+	}
 	_, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN SHARE UPDATE EXCLUSIVE MODE")
 	if err != nil {
 		return err

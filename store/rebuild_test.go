@@ -48,7 +48,7 @@ func catalogue(t *testing.T, db *storetest.Database) []string {
 	return storetest.Query(t, db, "rapport_owner", pgx.RowTo[string], `
 		WITH r AS (
 			SELECT c.*, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE (n.nspname = 'public' AND c.relname IN ('sessions', 'session_texts', 'current_sessions'))
+			WHERE (n.nspname = 'public' AND c.relname IN ('sessions', 'session_texts', 'superseded', 'current_sessions', 'current_superseded'))
 			   OR n.nspname IN ('analytics', 'mine')
 		)
 		SELECT format('%s.%s %s, owner %s, rights %s, options %s: %s; %s', nspname, relname, relkind, relowner::regrole,
@@ -112,7 +112,7 @@ func TestTheReaderSeesTheViewsAloneAfterARebuild(t *testing.T) {
 	for _, view := range []string{"sessions", "messages", "events"} {
 		db.Exec(t, "rapport_reader", "BEGIN; LOCK TABLE analytics."+view+" IN ACCESS SHARE MODE; SELECT * FROM analytics."+view)
 	}
-	for _, table := range []string{"sessions", "session_texts", "current_sessions"} {
+	for _, table := range []string{"sessions", "session_texts", "superseded", "current_sessions", "current_superseded"} {
 		if err := db.TryExec(t.Context(), "rapport_reader", "SELECT * FROM public."+table); err == nil {
 			t.Errorf("the reader may read %s", table)
 		}
