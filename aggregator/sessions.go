@@ -30,7 +30,7 @@ var ErrSettings = errors.New("the rollups are of another version of the formulas
 // be compared with what it would write.
 func NewSessions(settings rapport.Settings) (*Sessions, error) {
 	if settings.ScoreVersion != rapport.ScoreVersion {
-		return nil, fmt.Errorf("%w: the database has %d, this rapport has %d; run a rapport of the database's version",
+		return nil, fmt.Errorf("%w: the database has %d, this rapport has %d; run `rapport rebuild` with this one, or a rapport of the database's version",
 			ErrSettings, settings.ScoreVersion, rapport.ScoreVersion)
 	}
 	return &Sessions{fold: rapport.NewFold(settings)}, nil

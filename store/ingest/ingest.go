@@ -298,21 +298,9 @@ func (in *Ingest) Run(ctx context.Context) error {
 
 func (in *Ingest) keepAll() {
 	for b := in.take(); b != nil; b = in.take() {
-		start := time.Now()
 		in.keep(b)
-		if b.size() >= crowd {
-			time.Sleep(min(time.Since(start)/4, maxGather))
-		}
 	}
 }
-
-// Where many deliveries came at once, as many more are on their way: those that
-// were just answered send again. A quarter of the time that a commit takes lets
-// them join the next one, whose cost is hardly greater for them.
-const (
-	crowd     = 16
-	maxGather = 2 * time.Millisecond
-)
 
 func (in *Ingest) take() *batch {
 	in.mu.Lock()
