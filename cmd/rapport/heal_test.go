@@ -61,16 +61,32 @@ func TestHeal(t *testing.T) {
 		}
 	})
 
+	t.Run("a server does it by itself, if told how often", func(t *testing.T) {
+		t.Parallel()
+		db := storetest.New(t)
+		_, env := record(t, session("s", "Hello", "Are you there?"))
+		p := serve(t, []string{"--database-url", db.URL("rapport_server"), "--heal-every", "1h"}, env...)
+		eventually(t, "what was lost is in its session", func() bool {
+			var page sessionPage
+			return p.get("/sessions", &page) == 200 && len(page.Data) == 1 && page.Data[0].MessageCount == 2
+		})
+		p.terminate()
+		_, stderr, code := runRapport(t, []string{"serve", "--database-url", db.URL("rapport_server"), "--heal-every", "1h"})
+		if code != 1 || !strings.Contains(stderr, "--record-user (RAPPORT_RECORD_USER)") {
+			t.Errorf("without a record: exit code %d, %s", code, stderr)
+		}
+	})
+
 	t.Run("a session that fails makes the exit code 1, and the others are healed", func(t *testing.T) {
 		t.Parallel()
 		db := storetest.New(t)
 		server, env := record(t, session("bad", "a"), session("good", "b"))
-		server.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+		server.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/bad/") {
 				w.WriteHeader(http.StatusNotFound)
 			}
 			return strings.Contains(r.URL.Path, "/bad/")
-		}
+		})
 		out, log, code := runRapport(t, []string{"heal", "--database-url", db.URL("rapport_server")}, env...)
 		if code != 1 || !strings.Contains(out, "1 healed") || !strings.Contains(log, "rapport: 1 of 2 sessions could not be healed") {
 			t.Errorf("exit code %d, %q\n%s", code, out, log)

@@ -389,7 +389,7 @@ func TestABadSessionStopsNoOther(t *testing.T) {
 	db := storetest.New(t)
 	server := recordtest.New(t, said("1", line(0, "user", "a")), said("2", line(0, "user", "b")), said("3", line(0, "user", "c")),
 		said("4", line(0, "user", "d")))
-	server.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+	server.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case strings.Contains(r.URL.Path, "/1/"):
 			_, _ = w.Write([]byte(`{"messages": [{"timestamp`))
@@ -401,7 +401,7 @@ func TestABadSessionStopsNoOther(t *testing.T) {
 			return false
 		}
 		return true
-	}
+	})
 	var logged bytes.Buffer
 	h := newHealer(t, db, server)
 	h.Logger = slog.New(slog.NewTextHandler(&logged, nil))
@@ -423,7 +423,7 @@ func TestAServiceHealsOnThoughARunFails(t *testing.T) {
 	server := recordtest.New(t, said("s", line(0, "user", "Hello")))
 	tries := make(chan int, 1000)
 	var count atomic.Int64
-	server.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+	server.Instead(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/s/") {
 			return false
 		}
@@ -433,7 +433,7 @@ func TestAServiceHealsOnThoughARunFails(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 		}
 		return asked == 1
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	ended := make(chan error, 1)

@@ -67,7 +67,7 @@ func TestTheRecordIsAskedPatiently(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := recordtest.New(t, said("s"))
-			server.Instead = answers(c.answers...)
+			server.Instead(answers(c.answers...))
 			record, waited := newRecord(t, server.URL+"/")
 			sessions, _, err := record.Sessions(t.Context(), 10)
 			if err != nil || len(sessions) != 1 {
@@ -107,7 +107,7 @@ func TestWhatIsWrongWithTheRecordIsSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := recordtest.New(t)
-			server.Instead = func(w http.ResponseWriter, r *http.Request) bool { c.answer(w, r); return true }
+			server.Instead(func(w http.ResponseWriter, r *http.Request) bool { c.answer(w, r); return true })
 			record, _ := newRecord(t, server.URL)
 			_, _, err := record.Sessions(t.Context(), 10)
 			if err == nil || !strings.Contains(err.Error(), c.says) {
@@ -143,7 +143,7 @@ func TestTheRecordIsReadLiberally(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := recordtest.New(t)
-			server.Instead = func(w http.ResponseWriter, _ *http.Request) bool { _, _ = w.Write([]byte(c.list)); return true }
+			server.Instead(func(w http.ResponseWriter, _ *http.Request) bool { _, _ = w.Write([]byte(c.list)); return true })
 			record, _ := newRecord(t, server.URL)
 			got, bad, err := record.Sessions(t.Context(), 10)
 			if (err != nil) != (c.bad < 0) {

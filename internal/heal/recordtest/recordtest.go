@@ -51,12 +51,24 @@ type Server struct {
 	URL      string
 	Sessions []Session
 
-	// Instead, if not nil, may answer a request in place of the record; it reports
-	// whether it did.
-	Instead func(http.ResponseWriter, *http.Request) bool
-
 	mu       sync.Mutex
-	requests []string // guarded by mu
+	requests []string                                      // guarded by mu
+	instead  func(http.ResponseWriter, *http.Request) bool // guarded by mu; may be nil
+}
+
+// Instead sets what may answer a request in place of the record; it reports whether
+// it did.
+func (s *Server) Instead(answer func(http.ResponseWriter, *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instead = answer
+}
+
+func (s *Server) answered(w http.ResponseWriter, r *http.Request) bool {
+	s.mu.Lock()
+	instead := s.instead
+	s.mu.Unlock()
+	return instead != nil && instead(w, r)
 }
 
 // New starts a record.
@@ -69,7 +81,7 @@ func New(t testing.TB, sessions ...Session) *Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.note(r)
 		switch {
-		case s.Instead != nil && s.Instead(w, r):
+		case s.answered(w, r):
 		case r.Header.Get("api-secret") != Secret:
 			answer(w, http.StatusUnauthorized, map[string]string{"error": "unauthorized"})
 		default:
