@@ -50,6 +50,30 @@ func Reconcile(events []*Event) (counted []*Event, healedAt []time.Time) {
 	return counted, healedAt
 }
 
+// HealedAmong are the healed messages among some events.
+func HealedAmong(events []*Event) []*Event {
+	var healed []*Event
+	for _, e := range events {
+		if e.IsHealed() {
+			healed = append(healed, e)
+		}
+	}
+	return healed
+}
+
+// Superseded are those of the healed messages that are not among the events that
+// count, by their positions.
+func Superseded(healed, counted []*Event) []*Event {
+	if len(healed) == 0 {
+		return nil
+	}
+	counts := make(map[int64]bool)
+	for _, e := range HealedAmong(counted) {
+		counts[e.Position] = true
+	}
+	return slices.DeleteFunc(slices.Clone(healed), func(e *Event) bool { return counts[e.Position] })
+}
+
 // NoteHealed sets HealedUntil of windows, by the times of the conversation's healed
 // messages, in order.
 func NoteHealed(windows []*Window, healedAt []time.Time) {

@@ -250,7 +250,7 @@ func (p *partial) finish() folded {
 
 // next folds the next events onto the last window, with which the result begins.
 func (p *partial) next(events []*rapport.Event) []*rapport.Window {
-	healed := healedAmong(events)
+	healed := rapport.HealedAmong(events)
 	counted, healedAt := rapport.Reconcile(events)
 	p.healed = append(p.healed, healedAt...)
 	p.judged = append(p.judged, judged(healed, counted)...)

@@ -81,8 +81,7 @@ func groupByConversation(events []*rapport.Event) map[store.Conversation][]*rapp
 	groups := make(map[store.Conversation][]*rapport.Event)
 	for _, e := range events {
 		if e.InSession() {
-			c := store.Conversation{AgentID: e.AgentID, SessionID: e.SessionID}
-			groups[c] = append(groups[c], e)
+			groups[conversationOf(e)] = append(groups[conversationOf(e)], e)
 		}
 	}
 	return groups
@@ -175,7 +174,7 @@ func touchedBy(ctx context.Context, tx *store.Tx, conversation store.Conversatio
 // foldAll folds events into new sessions. Their pairs are found first, over all of
 // them: afterwards they are folded in stretches.
 func (p *Sessions) foldAll(ctx context.Context, tx *store.Tx, events []*rapport.Event, change *store.Change) ([]*rapport.Window, error) {
-	healed := healedAmong(events)
+	healed := rapport.HealedAmong(events)
 	counted, healedAt := rapport.Reconcile(events)
 	change.Healed = append(change.Healed, judged(healed, counted)...)
 	windows, err := p.foldOnto(ctx, tx, nil, counted)

@@ -18,7 +18,7 @@ import (
 
 // databaseFlags tell which database is meant.
 type databaseFlags struct {
-	DataDir          string `placeholder:"DIR" help:"Where the private Postgres lives, if no database is configured. Default: /var/lib/rapport for root, else ~/.local/share/rapport. RAPPORT_POSTGRES_BIN names the directory of Postgres's programs, if they are not found."`
+	DataDir          string `placeholder:"DIR" help:"Where the spool is and, if no database is configured, the private Postgres. Default: /var/lib/rapport for root, else ~/.local/share/rapport. RAPPORT_POSTGRES_BIN names the directory of Postgres's programs, if they are not found."`
 	DatabaseURL      string `name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
 	OwnerDatabaseURL string `name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
 }

@@ -102,7 +102,7 @@ func (c *conversation) fold(fold *rapport.Fold, n int) {
 		return
 	}
 	defer func() { c.failed = recover() }()
-	stretch, healed := slices.Clone(c.pending[:n]), healedOf(c.pending[:n])
+	stretch, healed := slices.Clone(c.pending[:n]), rapport.HealedAmong(c.pending[:n])
 	c.pending = slices.Clone(c.pending[n:]) // lets go of the others
 	c.bytes = 0
 	for _, e := range c.pending {
@@ -110,41 +110,14 @@ func (c *conversation) fold(fold *rapport.Fold, n int) {
 	}
 	counted, healedAt := rapport.Reconcile(stretch)
 	c.healedAt = append(c.healedAt, healedAt...)
-	c.superseded = append(c.superseded, missingOf(healed, counted)...)
+	for _, e := range rapport.Superseded(healed, counted) {
+		of := store.Conversation{AgentID: e.AgentID, SessionID: e.SessionID}
+		c.superseded = append(c.superseded, store.HealedMessage{Conversation: of, Position: e.Position, Superseded: true})
+	}
 	var last *rapport.Window
 	if len(c.windows) > 0 {
 		last = c.windows[len(c.windows)-1]
 		c.windows = c.windows[:len(c.windows)-1]
 	}
 	c.windows = append(c.windows, fold.Continue(last, counted)...)
-}
-
-// healedOf are the healed messages of some events.
-func healedOf(events []*rapport.Event) []*rapport.Event {
-	var healed []*rapport.Event
-	for _, e := range events {
-		if e.IsHealed() {
-			healed = append(healed, e)
-		}
-	}
-	return healed
-}
-
-// missingOf are those healed messages that are not among the events that count.
-func missingOf(healed, counted []*rapport.Event) []store.HealedMessage {
-	if len(healed) == 0 {
-		return nil
-	}
-	counts := make(map[int64]bool)
-	for _, e := range healedOf(counted) {
-		counts[e.Position] = true
-	}
-	var missing []store.HealedMessage
-	for _, e := range healed {
-		if !counts[e.Position] {
-			of := store.Conversation{AgentID: e.AgentID, SessionID: e.SessionID}
-			missing = append(missing, store.HealedMessage{Conversation: of, Position: e.Position, Superseded: true})
-		}
-	}
-	return missing
 }
