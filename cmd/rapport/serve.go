@@ -120,7 +120,10 @@ func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
 	if err != nil {
 		return err
 	}
-	c.greet(ctx, listener, db, database, logger)
+	c.greet(listener, database, logger)
+	if bringUp.pending() == nil { // else it could not be asked
+		warnOfRights(ctx, db, logger)
+	}
 	return server.run(ctx, listener)
 }
 
@@ -341,7 +344,7 @@ func isLoopback(host string) bool {
 }
 
 // greet says what runs where, and what is open.
-func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.DB, database *database, logger *slog.Logger) {
+func (c *serveCmd) greet(listener net.Listener, database *database, logger *slog.Logger) {
 	host, _, _ := net.SplitHostPort(c.Listen)
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	base := "http://" + net.JoinHostPort(host, port)
@@ -352,18 +355,22 @@ func (c *serveCmd) greet(ctx context.Context, listener net.Listener, db *store.D
 	if c.APIToken == "" {
 		logger.Warn("reads are answered to this machine alone, and to all of it, since no RAPPORT_API_TOKEN is set")
 	}
-	if triggers, err := db.GuardedByTriggersOnly(ctx); err == nil && triggers {
-		logger.Warn("the log is append-only by triggers alone, since the server's role owns it; see RAPPORT_OWNER_DATABASE_URL")
-	}
-	if public, err := db.PublicMayCreate(ctx); err == nil && public {
-		logger.Warn("every role of the database may create functions where the server could call them: " +
-			"REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-	}
 	if database.private != nil && c.PostgresListen != "" {
 		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader",
 			"password_file", filepath.Join(c.DataDir, "reader.password"))
 		if host, _, err := net.SplitHostPort(c.PostgresListen); err == nil && !isLoopback(host) {
 			logger.Warn("the private Postgres has no TLS: let only a network that you trust reach it", "address", c.PostgresListen)
 		}
+	}
+}
+
+// warnOfRights says where the database lets somebody do more than they should.
+func warnOfRights(ctx context.Context, db *store.DB, logger *slog.Logger) {
+	if triggers, err := db.GuardedByTriggersOnly(ctx); err == nil && triggers {
+		logger.Warn("the log is append-only by triggers alone, since the server's role owns it; see RAPPORT_OWNER_DATABASE_URL")
+	}
+	if public, err := db.PublicMayCreate(ctx); err == nil && public {
+		logger.Warn("every role of the database may create functions where the server could call them: " +
+			"REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	}
 }
