@@ -90,10 +90,14 @@ func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Sett
 		}
 		return q.FollowerMove(ctx, dbsqlc.FollowerMoveParams{Name: follower, Position: step.Position})
 	})
+	if err != nil || busy {
+		db.tail.forget()
+	}
 	if err != nil {
 		return Step{}, fmt.Errorf("following the log as %q: %w", follower, refusal(err, after, events))
 	}
 	step.Busy = busy
+	db.tail.followed(step.Position)
 	if step.Events > 0 {
 		db.announceRollups(ctx)
 	}

@@ -38,6 +38,7 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	params.Repeats = int64(len(events) - len(distinct))
 	positions, err := db.appendMany(ctx, distinct, params)
 	if err != nil {
+		db.tail.forget()
 		return nil, fmt.Errorf("appending to the log: %w", err)
 	}
 	db.remember(distinct, positions)

@@ -21,21 +21,16 @@ type tail struct {
 }
 
 // add takes events that were just committed, in the order of the log. Where they
-// don't continue the tail, another process has appended between, or an older
-// batch comes late.
+// don't continue the tail, another process has appended between, an older batch
+// comes late, or a failover has lost the end of the log: what was known is forgotten.
 func (t *tail) add(events []*rapport.Event) {
 	if len(events) == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.events); n > 0 {
-		switch last := t.events[n-1].Position; {
-		case events[0].Position <= last:
-			return
-		case events[0].Position > last+1:
-			t.drop(n)
-		}
+	if n := len(t.events); n > 0 && events[0].Position != t.events[n-1].Position+1 {
+		t.drop(n)
 	}
 	for _, e := range events {
 		t.events = append(t.events, e)
@@ -46,6 +41,23 @@ func (t *tail) add(events []*rapport.Event) {
 		over -= tailBytes(t.events[n])
 	}
 	t.drop(n)
+}
+
+// forget is for whenever the log may have become another one: a failover can lose
+// its end and give the positions out again.
+func (t *tail) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(len(t.events))
+}
+
+// followed forgets what nobody asks for again.
+func (t *tail) followed(position int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.events) > 0 && t.events[0].Position <= position {
+		t.drop(min(int(position+1-t.events[0].Position), len(t.events)))
+	}
 }
 
 // tailBytes is about what an event costs in memory.

@@ -33,17 +33,18 @@ func TestTheTailIsTheEndOfTheLog(t *testing.T) {
 		limit           int
 		want, wantAgain string
 	}{
-		"nothing was appended":                       {nil, 0, 5, all, "", ""},
-		"all of it":                                  {[][]*rapport.Event{stretch(1, 3), stretch(4, 5)}, 0, 5, all, "1 2 3 4 5 ", "1 2 3 4 5 "},
-		"what follows a position":                    {[][]*rapport.Event{stretch(1, 5)}, 3, 5, all, "4 5 ", "4 5 "},
-		"not beyond a head that is seen":             {[][]*rapport.Event{stretch(1, 5)}, 3, 4, all, "4 ", "4 "},
-		"no more than asked for":                     {[][]*rapport.Event{stretch(1, 5)}, 1, 5, 2, "2 3 ", "2 3 "},
-		"nothing, if it does not reach back":         {[][]*rapport.Event{stretch(4, 5)}, 2, 5, all, "", ""},
-		"nothing, if it is followed already":         {[][]*rapport.Event{stretch(1, 5)}, 5, 9, all, "", ""},
-		"nothing, if it ends before":                 {[][]*rapport.Event{stretch(1, 5)}, 7, 9, all, "", ""},
-		"another process appended between":           {[][]*rapport.Event{stretch(1, 3), stretch(5, 6)}, 3, 6, all, "", ""},
-		"after another process":                      {[][]*rapport.Event{stretch(1, 3), stretch(5, 6)}, 4, 6, all, "5 6 ", "5 6 "},
-		"an older batch that comes late is left out": {[][]*rapport.Event{stretch(5, 6), stretch(1, 4)}, 4, 6, all, "5 6 ", "5 6 "},
+		"nothing was appended":                {nil, 0, 5, all, "", ""},
+		"all of it":                           {[][]*rapport.Event{stretch(1, 3), stretch(4, 5)}, 0, 5, all, "1 2 3 4 5 ", "1 2 3 4 5 "},
+		"what follows a position":             {[][]*rapport.Event{stretch(1, 5)}, 3, 5, all, "4 5 ", "4 5 "},
+		"not beyond a head that is seen":      {[][]*rapport.Event{stretch(1, 5)}, 3, 4, all, "4 ", "4 "},
+		"no more than asked for":              {[][]*rapport.Event{stretch(1, 5)}, 1, 5, 2, "2 3 ", "2 3 "},
+		"nothing, if it does not reach back":  {[][]*rapport.Event{stretch(4, 5)}, 2, 5, all, "", ""},
+		"nothing, if it is followed already":  {[][]*rapport.Event{stretch(1, 5)}, 5, 9, all, "", ""},
+		"nothing, if it ends before":          {[][]*rapport.Event{stretch(1, 5)}, 7, 9, all, "", ""},
+		"another process appended between":    {[][]*rapport.Event{stretch(1, 3), stretch(5, 6)}, 3, 6, all, "", ""},
+		"after another process":               {[][]*rapport.Event{stretch(1, 3), stretch(5, 6)}, 4, 6, all, "5 6 ", "5 6 "},
+		"an older batch that comes late":      {[][]*rapport.Event{stretch(5, 6), stretch(1, 4)}, 4, 6, all, "", ""},
+		"a failover gave positions out again": {[][]*rapport.Event{stretch(1, 9), stretch(4, 5)}, 5, 9, all, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
