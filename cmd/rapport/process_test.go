@@ -78,6 +78,9 @@ func serve(t *testing.T, args []string, env ...string) *process {
 	if !slices.Contains(args, "--data-dir") {
 		args = append(args, "--data-dir", dataDir(t)) // for the spool
 	}
+	if !slices.Contains(args, "--commit-deadline") {
+		args = append(args, "--commit-deadline", "30s") // a busy machine is not a frozen Postgres
+	}
 	return start(t, command(append([]string{"serve", "--listen", "127.0.0.1:0"}, args...), env...))
 }
 

@@ -59,18 +59,23 @@ func (w *wire) mend(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go w.relay(from)
+			go w.relay(listener, from)
 		}
 	}()
 }
 
-func (w *wire) relay(from net.Conn) {
+func (w *wire) relay(listener net.Listener, from net.Conn) {
 	to, err := net.Dial("unix", w.socket)
 	if err != nil {
 		_ = from.Close()
 		return
 	}
 	w.mu.Lock()
+	if w.listener != listener { // cut in the meantime
+		w.mu.Unlock()
+		_, _ = from.Close(), to.Close()
+		return
+	}
 	w.conns[from], w.conns[to] = true, true
 	w.mu.Unlock()
 	var both sync.WaitGroup
@@ -87,7 +92,10 @@ func (w *wire) relay(from net.Conn) {
 func (w *wire) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_ = w.listener.Close()
+	if w.listener != nil {
+		_ = w.listener.Close()
+		w.listener = nil
+	}
 	for conn := range w.conns {
 		_ = conn.Close()
 	}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		*seed = rand.Uint64N(1_000_000) + 1
 	}
 	// The scenarios wait, mostly: more of them than processors may run at once.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
 	code := m.Run()

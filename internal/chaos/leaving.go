@@ -59,7 +59,7 @@ func rolling(ctx context.Context, t *Trial) error {
 		return err
 	}
 	for range 2 {
-		if _, err := t.serve(ctx, p.url("rapport_server"), "--shutdown-delay=1s"); err != nil {
+		if _, err := t.serve(ctx, p.url("rapport_server"), "--shutdown-delay=3s"); err != nil {
 			return err
 		}
 	}
