@@ -38,6 +38,10 @@ func (f *Follower) putAside(ctx context.Context, refused *store.RefusedError) {
 		f.standStill(ctx, refused)
 		return
 	}
+	if refused.IsSuspect() && f.proved != refused.After {
+		f.proved = refused.After // by a fault that was mended just now, perhaps: once more
+		return
+	}
 	done, err := f.db.PutAside(ctx, f.name, f.projection.Settings(), refused, maxTries)
 	if err != nil {
 		if !errors.Is(err, store.ErrSettingsChanged) { // else the next step tells

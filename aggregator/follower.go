@@ -50,6 +50,7 @@ type Follower struct {
 	// Of Run alone.
 	projection Projection
 	stride     stride
+	proved     int64     // the checkpoint behind which others could be taken, but not the next event; -1 if none
 	again      int       // dead letters that are tried again at once
 	againAt    time.Time // when they are tried next, at the soonest
 	failures   int       // of steps, in a row, for which no event is to blame
@@ -83,7 +84,7 @@ const (
 func NewFollower(db *store.DB, watch *store.Watch, projection Projection, logger *slog.Logger) *Follower {
 	return &Follower{
 		db: db, watch: watch, name: projection.Name(), logger: logger.With("follower", projection.Name()),
-		projection: projection, stride: stride{limit: maxEvents}, again: maxAgain,
+		projection: projection, stride: stride{limit: maxEvents}, again: maxAgain, proved: -1,
 	}
 }
 

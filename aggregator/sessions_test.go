@@ -84,7 +84,7 @@ func follow(t *testing.T, db *storetest.Database, followers int) (stop func()) {
 
 func caughtUp(t *testing.T, db *storetest.Database) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	head, err := db.Head(ctx)
 	if err != nil {

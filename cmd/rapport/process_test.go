@@ -136,7 +136,7 @@ func (p *process) terminate() {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		p.t.Fatalf("rapport serve did not end:\n%s", p.output())
 	}
 	if took := time.Since(began); took > 10*time.Second {
@@ -191,7 +191,7 @@ func (p *process) tryPost(body string, headers ...string) (answer, error) {
 	return got, err
 }
 
-var client = &http.Client{Timeout: 30 * time.Second}
+var client = &http.Client{Timeout: 2 * time.Minute}
 
 // get reads a path into a value, and returns the status.
 func (p *process) get(path string, into any, headers ...string) int {
@@ -265,7 +265,7 @@ func postgresOf(dir string) int {
 // eventually polls for what another process brings about.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -98,7 +98,7 @@ func sessions(t *testing.T, db *storetest.Database, sessionID string) []rapport.
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var running sync.WaitGroup
 	following, stop := context.WithCancel(ctx)
@@ -434,7 +434,7 @@ func TestAServiceHealsOnThoughARunFails(t *testing.T) {
 		}
 		return asked == 1
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ended := make(chan error, 1)
 	service := &heal.Service{Healer: newHealer(t, db, server), Every: time.Millisecond, Logger: storetest.Logger()}
