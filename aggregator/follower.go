@@ -65,7 +65,7 @@ const (
 	stepLimit = time.Minute            // of one step: an answer that was lost on its way never comes; doubled up to thrice
 	maxAgain  = 100                    // dead letters tried again at once
 	minRest   = 20 * time.Millisecond  // after a step that came to the head, so that the next has something to do
-	maxRest   = 300 * time.Millisecond // see rest
+	maxRest   = time.Second            // see rest
 	busyPause = 250 * time.Millisecond // while another process follows
 	busyLimit = 5 * time.Second        // without progress, after which somebody may be frozen
 	maxWait   = time.Second            // between tries while the database is away, so that it is noticed soon
@@ -201,11 +201,11 @@ func (f *Follower) adopt(ctx context.Context) {
 	}
 }
 
-// rest is for how long a follower that is at the head lets events gather: twice
-// as long as its last step took. A step writes each of its sessions once, however
+// rest is for how long a follower that is at the head lets events gather: eight
+// times as long as its last step took. A step writes each of its sessions once, however
 // many events they got, so under load fewer, larger steps leave more of the
 // machine to the deliveries.
-func rest(took time.Duration) time.Duration { return min(max(2*took, minRest), maxRest) }
+func rest(took time.Duration) time.Duration { return min(max(8*took, minRest), maxRest) }
 
 // pause waits for a time, or until woken or cancelled.
 func pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {

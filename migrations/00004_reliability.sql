@@ -65,9 +65,10 @@ BEGIN
         error_category, end_reason, rating, fingerprint, headers, payload, payload_raw, healed_from)
     SELECT
         b.position, b.occurred_at, b.received_at, nullif(b.participants, -1), b.undated, b.event_type, b.agent_id,
-        b.session_id, b.user_id, b.role, b.message, b.message_type, b.language, b.room_name, b.error_code,
-        b.error_severity, b.error_category, b.end_reason, nullif(b.rating, 'NaN'), b.fingerprint,
-        b.headers::json, nullif(b.payload, '')::json, nullif(b.payload_raw, ''), b.healed_from
+        b.session_id, coalesce(b.user_id, ''), b.role, b.message, coalesce(b.message_type, ''), coalesce(b.language, ''),
+        coalesce(b.room_name, ''), coalesce(b.error_code, ''), coalesce(b.error_severity, ''),
+        coalesce(b.error_category, ''), coalesce(b.end_reason, ''), nullif(b.rating, 'NaN'), b.fingerprint,
+        b.headers::json, nullif(b.payload, '')::json, nullif(b.payload_raw, ''), coalesce(b.healed_from, '')
     FROM (
         SELECT unnest(positions) AS position, unnest($1) AS occurred_at, unnest($2) AS received_at,
                unnest($3) AS participants, unnest($4) AS undated, unnest($5) AS event_type,

@@ -106,7 +106,8 @@ func (db *DB) noteReceipt(t time.Time) {
 }
 
 // appendParams turns rows into columns: one array a column is how many rows
-// reach Postgres in one message.
+// reach Postgres in one message. A column that may be absent is, where all of
+// it is empty: most batches have no error, no rating and no end.
 func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 	n := len(events)
 	p := dbsqlc.EventAppendManyParams{
@@ -140,6 +141,17 @@ func appendParams(events []*rapport.Event) dbsqlc.EventAppendManyParams {
 		} else {
 			p.PayloadRaw[i] = e.Payload
 		}
+	}
+	for _, column := range []*[]string{
+		&p.UserID, &p.MessageType, &p.Language, &p.RoomName, &p.ErrorCode, &p.ErrorSeverity, &p.ErrorCategory,
+		&p.EndReason, &p.HealedFrom,
+	} {
+		if !slices.ContainsFunc(*column, func(s string) bool { return s != "" }) {
+			*column = nil
+		}
+	}
+	if !slices.ContainsFunc(p.PayloadRaw, func(b []byte) bool { return len(b) > 0 }) {
+		p.PayloadRaw = nil
 	}
 	return p
 }
