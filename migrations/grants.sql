@@ -35,6 +35,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON followers TO rapport_server;
         GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, superseded, dead_letters TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
+        GRANT SELECT, INSERT ON audit TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
     END IF;

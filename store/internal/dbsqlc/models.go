@@ -92,6 +92,22 @@ type AnalyticsSession struct {
 	LastPosition      int64
 }
 
+// Uses of rights that not everybody has, append-only.
+type Audit struct {
+	// Number of the entry.
+	ID int64
+	// When, by the clock of the database.
+	At time.Time
+	// Who: key:<name> over HTTP, cli:<user of the machine> from the command line, rapport by itself.
+	Actor string
+	// What, as noun.verb: key.create, source.rotate, session.erase, sql.query.
+	Action string
+	// To what; never a secret, never what was erased.
+	Subject string
+	// More of it: counts, scopes, errors; never a secret.
+	Details []byte
+}
+
 // The table sessions, for the views of analytics. Who adds a column to that replaces this.
 type CurrentSession struct {
 	AgentID           string
