@@ -62,6 +62,7 @@ type Session struct {
 	LastPosition  int64
 	HealedUntil   time.Time // last healed message within a second of its events, counted or not; zero if there is none
 	ScoreVersion  int
+	ErasedAt      time.Time // when its events were erased: its numbers are frozen since; zero for any other
 }
 
 // ClosesAt is when the session closes, or closed: after the idle timeout, or at

@@ -362,7 +362,7 @@ func TestABrokenProjectionDoesNotEmptyTheLog(t *testing.T) {
 	}
 	mended.Store(true)
 	caughtUp(t, db)
-	if n, err := db.RetryAllDeadLetters(t.Context()); err != nil || n != 100 {
+	if n, err := db.RetryAllDeadLetters(t.Context(), "cli:test"); err != nil || n != 100 {
 		t.Errorf("%d are tried again, %v", n, err)
 	}
 	eventually(t, "no dead letters", func() bool { return len(letters(t, db)) == 0 })
@@ -470,7 +470,7 @@ func TestADeadLetterIsTriedAgain(t *testing.T) {
 	wantLetters(t, db, 6, 4, 2)
 	first := letters(t, db)[0]
 	mended.Store(true)
-	if found, err := db.RetryDeadLetters(t.Context(), []int64{4, 6, 77}); err != nil || len(found) != 2 {
+	if found, err := db.RetryDeadLetters(t.Context(), []int64{4, 6, 77}, "cli:test"); err != nil || len(found) != 2 {
 		t.Fatalf("found %v, %v", found, err)
 	}
 	eventually(t, "the letters were tried again", func() bool {
@@ -483,7 +483,7 @@ func TestADeadLetterIsTriedAgain(t *testing.T) {
 	}
 	wantSessions(t, db, "s", append(without(events, "poison"), events[3]))
 
-	if n, err := db.RetryAllDeadLetters(t.Context()); err != nil || n != 2 {
+	if n, err := db.RetryAllDeadLetters(t.Context(), "cli:test"); err != nil || n != 2 {
 		t.Fatalf("%d, %v", n, err)
 	}
 	eventually(t, "the letters were tried again", func() bool {

@@ -486,7 +486,7 @@ func TestDeadLettersStayAsideInARebuild(t *testing.T) {
 				return
 			}
 			once.Do(func() {
-				if _, err := db.RetryAllDeadLetters(t.Context()); err != nil {
+				if _, err := db.RetryAllDeadLetters(t.Context(), "cli:test"); err != nil {
 					t.Error(err)
 				}
 				n, err := db.FollowAgain(t.Context(), store.SessionsFollower, rapport.DefaultSettings(), 10, sessionsOf(t).Apply)

@@ -45,11 +45,14 @@ func (p *Sessions) Apply(ctx context.Context, tx *store.Tx, events []*rapport.Ev
 	if len(groups) == 0 {
 		return nil
 	}
+	var change store.Change
+	if err := leaveFrozen(ctx, tx, groups, &change); err != nil {
+		return fmt.Errorf("reading what is frozen: %w", err)
+	}
 	last, err := tx.LastSessions(ctx, slices.Collect(maps.Keys(groups)))
 	if err != nil {
 		return fmt.Errorf("reading the last sessions: %w", err)
 	}
-	var change store.Change
 	carried := make(map[store.Conversation]rapport.Session)
 	for conversation, group := range groups {
 		session, known := last[conversation]
@@ -85,6 +88,29 @@ func groupByConversation(events []*rapport.Event) map[store.Conversation][]*rapp
 		}
 	}
 	return groups
+}
+
+// leaveFrozen takes the events out of the groups that come too late for a session
+// that is frozen: what that was folded from may be gone.
+func leaveFrozen(ctx context.Context, tx *store.Tx, groups map[store.Conversation][]*rapport.Event, change *store.Change) error {
+	frozen, err := tx.FrozenUntil(ctx, slices.Collect(maps.Keys(groups)))
+	if err != nil {
+		return err
+	}
+	for conversation, until := range frozen {
+		var left []*rapport.Event
+		for _, e := range groups[conversation] {
+			if e.OccurredAt.After(until) {
+				left = append(left, e)
+				continue
+			}
+			change.Healed = append(change.Healed, store.HealedMessage{Conversation: conversation, Position: e.Position, Superseded: true})
+		}
+		if groups[conversation] = left; len(left) == 0 {
+			delete(groups, conversation)
+		}
+	}
+	return nil
 }
 
 // carriesOn reports whether the events come strictly after the session, and after

@@ -16,9 +16,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
-	"rapport/api/webhook"
+	"rapport/api/access"
+	"rapport/api/forwarded"
+	"rapport/internal/redact"
 	"rapport/store"
 	"rapport/store/ingest"
 )
@@ -26,65 +29,99 @@ import (
 // Config is what the API serves, and how. The first four are needed; what else
 // is zero has a default.
 type Config struct {
-	DB       *store.DB
-	Watch    *store.Watch
-	Ingest   *ingest.Ingest
-	Verifier *webhook.Verifier
+	DB      *store.DB
+	Watch   *store.Watch
+	Ingest  *ingest.Ingest
+	Sources *Sources
 
-	APIToken     string           // that reads have to carry; empty: reads are for loopback alone
+	APIToken     string           // the first admin key; empty: there are only those of Keys
+	Keys         *Keys            // those of the DB, which nobody else has to know
+	Exposed      bool             // the server listens beyond loopback: without a key nothing is read
 	MaxBodyBytes int64            // of a webhook; 1 MiB
+	Redact       *redact.Rules    // what is masked of a webhook before it is kept; nothing
 	Now          func() time.Time // time.Now
 	Logger       *slog.Logger     // discards
 	Metrics      *Metrics         // of this API alone
 	LagAlarm     time.Duration    // from this lag on the rollups are late; 1 min
 	Draining     *atomic.Bool     // once true, readiness fails: the server is about to end
 	Version      string           // for the OpenAPI document
+
+	Traces trace.TracerProvider // makes a span of each request; nobody
+
+	TrustedProxies forwarded.Proxies // whose word for the client's address counts; nobody's
+	Limits         Limits            // none
 }
 
 // server has the handlers.
 type server struct {
 	Config
 	api      huma.API
+	router   *chi.Mux
 	refusals rate.Sometimes // which refused deliveries are logged
+	limits   limiters
+	seen     glance // for readiness
 }
 
 // New makes the handler of all of the API. It is an error if the Config lacks
 // something, or if its Metrics serve another API already.
 func New(config Config) (http.Handler, error) {
+	s, err := assemble(config)
+	if err != nil {
+		return nil, err
+	}
+	return s.handler(), nil
+}
+
+// handler is all of the API.
+func (s *server) handler() http.Handler { return s.arrive(s.traced(s.short(s.observe(s.router)))) }
+
+// assemble wires the routes.
+func assemble(config Config) (*server, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	if err := config.Metrics.watch(config.DB, config.Ingest, config.Now); err != nil {
+	if err := config.Metrics.watch(config.DB, config.Ingest, config.Sources, config.Now); err != nil {
 		return nil, err
 	}
-	s := &server{Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second}}
+	s := &server{
+		Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second},
+		limits: newLimiters(config.Limits, config.MaxBodyBytes),
+	}
 	router := chi.NewRouter()
-	router.Use(s.authorize, middleware.GetHead)
+	s.router = router
+	if s.Traces != nil {
+		router.Use(routed)
+	}
+	router.Use(boundBody, s.limitUnproven, s.authorize, s.limitKeys, s.limitReads, middleware.GetHead)
 	router.NotFound(notFound)
 	router.MethodNotAllowed(methodNotAllowed(router))
-	router.Post("/webhook", s.receive)
-	router.Method(http.MethodGet, "/metrics", config.Metrics.handler())
+	s.route(router, anyone, http.MethodPost, webhookPath, http.HandlerFunc(s.receive))
+	s.route(router, anyone, http.MethodPost, webhookPath+"/{source}", http.HandlerFunc(s.receive))
+	s.route(router, access.Read, http.MethodGet, "/metrics", s.allAgents(config.Metrics.handler()))
 
 	s.api = humachi.New(router, humaConfig(config.Version))
-	s.api.UseMiddleware(identify, checkQuery)
+	s.api.UseMiddleware(identify, s.checkScope, checkQuery)
 	s.registerHealth()
 	s.registerSessions()
 	s.registerTranscripts()
+	s.registerErasure()
 	s.registerQuarantine()
 	s.registerDeadLetters()
+	s.registerAudit()
+	s.registerSignin(router)
 	describeUnregistered(s.api.OpenAPI())
 
 	document, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
-	router.Get("/openapi.json", serveDocument(document))
-	return s.short(s.observe(router)), nil
+	s.route(router, anyKey, http.MethodGet, "/openapi.json", serveDocument(document))
+	return s, nil
 }
 
 func (c *Config) complete() error {
-	if c.DB == nil || c.Watch == nil || c.Ingest == nil || c.Verifier == nil {
-		return errors.New("the API needs a DB, a Watch, an Ingest and a Verifier")
+	if c.DB == nil || c.Watch == nil || c.Ingest == nil || c.Sources == nil {
+		return errors.New("the API needs a DB, a Watch, an Ingest and Sources")
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = 1 << 20
@@ -97,6 +134,9 @@ func (c *Config) complete() error {
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics()
+	}
+	if c.Keys == nil {
+		c.Keys = NewKeys(c.DB, c.Logger)
 	}
 	if c.LagAlarm == 0 {
 		c.LagAlarm = time.Minute
@@ -112,18 +152,6 @@ func (s *server) now() time.Time { return s.Now().UTC().Truncate(time.Microsecon
 
 // answer is what a handler returns to huma.
 type answer[T any] struct{ Body T }
-
-// read registers a GET whose errors become problems.
-func read[I, O any](s *server, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
-	op.Method = http.MethodGet
-	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
-		if err != nil {
-			return nil, s.problemOf(ctx, err)
-		}
-		return out, nil
-	})
-}
 
 // problemOf tells the reader as much of an error as is the reader's, and the
 // log the rest.
@@ -152,7 +180,7 @@ func methodNotAllowed(router *chi.Mux) http.HandlerFunc {
 		if path == "" {
 			path = r.URL.Path
 		}
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			if !router.Match(chi.NewRouteContext(), method, path) {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"rapport/api/access"
 	"rapport/store"
 )
 
@@ -25,19 +26,6 @@ func (s *server) registerDeadLetters() {
 		OperationID: "retry-dead-letters", Path: "/dead-letters/retry", Tags: []string{"operating"},
 		Summary: "Try all dead letters again",
 	}, s.retryDeadLetters)
-}
-
-// change registers a POST whose errors become problems. It needs what reads need:
-// the API token or, without one, a request from this machine and of no foreign page.
-func change[I, O any](s *server, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
-	op.Method = http.MethodPost
-	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
-		if err != nil {
-			return nil, s.problemOf(ctx, err)
-		}
-		return out, nil
-	})
 }
 
 type deadLetter struct {
@@ -86,7 +74,7 @@ func (s *server) listDeadLetters(ctx context.Context, in *deadLettersInput) (*an
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
 	}
-	letters, err := s.DB.DeadLetterList(ctx, from.Place.Position, from.Place.Follower, in.Limit+1) // one more, to know of more
+	letters, err := s.DB.DeadLetterList(ctx, from.Place.Position, from.Place.Follower, in.Limit+1, access.Of(ctx).Agents...) // one more, to know of more
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +115,7 @@ type retrying struct {
 }
 
 func (s *server) retryDeadLetter(ctx context.Context, in *deadLetterInput) (*answer[retrying], error) {
-	found, err := s.DB.RetryDeadLetters(ctx, []int64{int64(in.Position)})
+	found, err := s.DB.RetryDeadLetters(ctx, []int64{int64(in.Position)}, actorOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +126,7 @@ func (s *server) retryDeadLetter(ctx context.Context, in *deadLetterInput) (*ans
 }
 
 func (s *server) retryDeadLetters(ctx context.Context, _ *struct{}) (*answer[retrying], error) {
-	n, err := s.DB.RetryAllDeadLetters(ctx)
+	n, err := s.DB.RetryAllDeadLetters(ctx, actorOf(ctx))
 	if err != nil {
 		return nil, err
 	}

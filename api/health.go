@@ -31,12 +31,12 @@ const (
 
 func (s *server) registerHealth() {
 	open := []map[string][]string{{}} // needs no token
-	read(s, huma.Operation{
-		OperationID: "get-health", Path: "/healthz", Tags: []string{"operating"}, Security: open,
+	register(s, anyone, huma.Operation{
+		OperationID: "get-health", Method: http.MethodGet, Path: "/healthz", Tags: []string{"operating"}, Security: open,
 		Summary: "Is the process alive?",
 	}, s.health)
-	read(s, huma.Operation{
-		OperationID: "get-readiness", Path: "/readyz", Tags: []string{"operating"}, Security: open,
+	register(s, anyone, huma.Operation{
+		OperationID: "get-readiness", Method: http.MethodGet, Path: "/readyz", Tags: []string{"operating"}, Security: open,
 		Summary:     "Can a delivery be kept?",
 		Description: "200 if it can, else 503 with the same body. For reads, strictly: the schema must be current and the rollups not late.",
 	}, s.readiness)
@@ -98,9 +98,7 @@ type readinessOutput struct {
 }
 
 func (s *server) readiness(ctx context.Context, in *readinessInput) (*readinessOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
-	body := s.look(ctx)
+	body := s.glance(ctx)
 	// Where the circuit is open the database answers, perhaps, but keeps nothing.
 	ready := body.Database.Status == healthOK && !body.Spool.Open || body.Spool.canKeep()
 	if in.For == "reads" {

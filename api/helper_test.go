@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"rapport"
-	"rapport/api/webhook"
 	"rapport/store"
 	"rapport/store/ingest"
 	"rapport/store/storetest"
@@ -95,6 +94,7 @@ type options struct {
 	ingest  ingest.Options
 	stopped bool // the ingest doesn't run any more
 	config  Config
+	made    func(Config) // is told what it has become
 	secrets []string
 	tokens  []string
 }
@@ -102,12 +102,14 @@ type options struct {
 // newServer makes a handler whose database can't be reached, unless one is given.
 func newServer(t testing.TB, o options) http.Handler {
 	t.Helper()
-	verifier, err := webhook.NewVerifier(o.secrets, o.tokens)
-	if err != nil {
-		t.Fatal(err)
+	if o.config.Sources == nil {
+		o.config.Sources = newSources(t, o.secrets, o.tokens)
 	}
 	if o.config.DB == nil {
 		o.config.DB, o.config.Watch = noDatabase(t)
+		if o.config.Keys == nil {
+			o.config.Keys = noKeys(o.config.DB)
+		}
 	}
 	if o.log == nil {
 		o.log = &memoryLog{}
@@ -119,12 +121,24 @@ func newServer(t testing.TB, o options) http.Handler {
 		o.config.Now = func() time.Time { return noon }
 	}
 	o.ingest.Logger, o.ingest.OnCommit = discard(), o.config.Metrics.OnCommit
-	o.config.Verifier, o.config.Ingest = verifier, runIngest(t, ingest.New(o.log, o.ingest), o.stopped)
+	o.config.Ingest = runIngest(t, ingest.New(o.log, o.ingest), o.stopped)
+	if o.made != nil {
+		o.made(o.config)
+	}
 	handler, err := New(o.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return handler
+}
+
+func newSources(t testing.TB, secrets, tokens []string) *Sources {
+	t.Helper()
+	sources, err := NewSources(secrets, tokens, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sources
 }
 
 func noDatabase(t testing.TB) (*store.DB, *store.Watch) {
@@ -136,6 +150,13 @@ func noDatabase(t testing.TB) (*store.DB, *store.Watch) {
 	}
 	t.Cleanup(db.Close)
 	return db, store.NewWatch(nobody)
+}
+
+// noKeys knows that there are none, from a time when the database was there.
+func noKeys(db *store.DB) *Keys {
+	keys := NewKeys(db, discard())
+	keys.set = &keySet{}
+	return keys
 }
 
 func runIngest(t testing.TB, in *ingest.Ingest, stopped bool) *ingest.Ingest {

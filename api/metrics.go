@@ -36,6 +36,9 @@ type Metrics struct {
 	webhooks     *prometheus.CounterVec
 	processing   prometheus.Histogram
 	unauthorized *prometheus.CounterVec
+	forbidden    prometheus.Counter
+	outOfRange   prometheus.Counter
+	limited      *prometheus.CounterVec
 	batchEvents  prometheus.Histogram
 	commit       prometheus.Histogram
 	duplicates   prometheus.Counter
@@ -53,8 +56,17 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
 		unauthorized: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rapport_unauthorized_total", Help: "Requests answered 401: webhook (no valid proof) or read.",
+			Name: "rapport_unauthorized_total", Help: "Requests answered 401: webhook (no valid proof), read (no valid key) or signin (a wrong key).",
 		}, []string{"request"}),
+		forbidden: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rapport_forbidden_total", Help: "Requests answered 403: the key may not do this, or another site's page asked.",
+		}),
+		outOfRange: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "webhook_out_of_range_total", Help: "Deliveries answered 403: no source may deliver from their address.",
+		}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rapport_limited_total", Help: "Requests refused for their number: key (429), unproven (429) or reads (503).",
+		}, []string{"limit"}),
 		batchEvents: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rapport_batch_events", Help: "Deliveries that one commit took to the log.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 13), // to 4096
@@ -67,7 +79,7 @@ func NewMetrics() *Metrics {
 			Name: "rapport_duplicates_total", Help: "Deliveries that were in the log already.",
 		}),
 	}
-	m.registry.MustRegister(m.webhooks, m.processing, m.unauthorized, m.batchEvents, m.commit, m.duplicates,
+	m.registry.MustRegister(m.webhooks, m.processing, m.unauthorized, m.forbidden, m.outOfRange, m.limited, m.batchEvents, m.commit, m.duplicates,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.begin()
 	return m
@@ -82,8 +94,11 @@ func (m *Metrics) begin() {
 			m.webhooks.WithLabelValues(eventType, status)
 		}
 	}
-	for _, request := range []string{"webhook", "read"} {
+	for _, request := range []string{"webhook", "read", "signin"} {
 		m.unauthorized.WithLabelValues(request)
+	}
+	for _, limit := range []string{"key", "unproven", "reads"} {
+		m.limited.WithLabelValues(limit)
 	}
 }
 
@@ -110,8 +125,8 @@ func typeLabel(eventType string) string {
 }
 
 // watch adds what the database and the spool tell.
-func (m *Metrics) watch(db *store.DB, in *ingest.Ingest, now func() time.Time) error {
-	for _, c := range []prometheus.Collector{&databaseCollector{db, now}, &spoolCollector{in, now}} {
+func (m *Metrics) watch(db *store.DB, in *ingest.Ingest, sources *Sources, now func() time.Time) error {
+	for _, c := range []prometheus.Collector{&databaseCollector{db, now}, &spoolCollector{in, now}, &sourceCollector{sources}} {
 		if err := m.registry.Register(c); err != nil {
 			return fmt.Errorf("the metrics serve another API already: %w", err)
 		}

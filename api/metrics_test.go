@@ -51,7 +51,7 @@ func TestMetricsAreOfOneServer(t *testing.T) {
 	metrics := NewMetrics()
 	newServer(t, options{config: Config{Metrics: metrics}})
 	db, _ := noDatabase(t)
-	if err := metrics.watch(db, ingest.New(&memoryLog{}, ingest.Options{Logger: discard()}), nil); err == nil {
+	if err := metrics.watch(db, ingest.New(&memoryLog{}, ingest.Options{Logger: discard()}), newSources(t, nil, nil), nil); err == nil {
 		t.Error("metrics serve two servers")
 	}
 }

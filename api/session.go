@@ -49,6 +49,7 @@ type session struct {
 	ScoreVersion      int          `json:"score_version" doc:"Version of the two scores."`
 	FirstPosition     int64        `json:"first_position" doc:"Least log position of its events."`
 	LastPosition      int64        `json:"last_position" doc:"Greatest log position of its events: its version."`
+	ErasedAt          *timestamp   `json:"erased_at" nullable:"true" doc:"When what was said was erased: the numbers stay as they were then. Null for any other."`
 }
 
 // sessionAt shows a stored session as it is at a time.
@@ -65,6 +66,9 @@ func sessionAt(row *store.SessionRow, now time.Time) session {
 		RoomName: row.RoomName, UserID: row.UserID, Rating: row.Rating, EngagementTier: row.EngagementTier(),
 		EngagementScore: tenths(row.EngagementScore()), ScoreVersion: row.ScoreVersion,
 		FirstPosition: row.FirstPosition, LastPosition: row.LastPosition,
+	}
+	if !row.ErasedAt.IsZero() {
+		s.ErasedAt = new(timestamp(row.ErasedAt))
 	}
 	if !now.Before(row.ClosesAt) {
 		s.Status, s.EndReason = "closed", new(endReason(row))

@@ -19,6 +19,7 @@ var sessionFields = []string{
 	"response_ms_total", "response_ms_max", "first_response_ms", "avg_response_s", "quick_answer_count",
 	"repeat_count", "friction_count", "sentiment", "peak_participants", "room_name", "user_id", "rating",
 	"engagement_tier", "engagement_score", "quality_score", "score_version", "first_position", "last_position",
+	"erased_at",
 }
 
 // fieldsOf are the names of a JSON object's fields, in their order.

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"rapport"
+	"rapport/api/access"
 	"rapport/store"
 )
 
@@ -111,6 +112,7 @@ func (s *server) listSessions(ctx context.Context, in *sessionsInput) (*answer[p
 	if query.After == nil {
 		query.Now = s.now()
 	}
+	query.Agents = access.Of(ctx).Agents
 	rows, behind, err := s.DB.Sessions(ctx, query)
 	if err != nil {
 		return nil, err
@@ -140,7 +142,7 @@ func (s *server) sessionsOfID(ctx context.Context, in *sessionInput) (*answer[se
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
 	}
-	rows, err := s.DB.SessionsOfID(ctx, rapport.CleanText(in.SessionID), rapport.CleanText(in.AgentID))
+	rows, err := s.DB.SessionsOfID(ctx, rapport.CleanText(in.SessionID), rapport.CleanText(in.AgentID), access.Of(ctx).Agents...)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"rapport"
+	"rapport/api/access"
 	"rapport/store"
 )
 
@@ -72,6 +73,7 @@ type event struct {
 	Payload       json.RawMessage `json:"payload" doc:"The body as it came; null where it is not valid UTF-8."`
 	PayloadRaw    []byte          `json:"payload_raw" nullable:"true" doc:"The body as it came, in base64, where it is not valid UTF-8."`
 	HealedFrom    string          `json:"healed_from" doc:"Where a healed message was read in the sender's record; empty for what was delivered. It counts in its session only while no delivery of it is there."`
+	Erasure       *int64          `json:"erasure" doc:"Null for a whole event. A stub, whose content is gone, has the number of the erasure, 0 if it went for its age."`
 }
 
 func eventOf(e *store.StoredEvent) event {
@@ -82,7 +84,7 @@ func eventOf(e *store.StoredEvent) event {
 		Participants: e.Participants, RoomName: e.RoomName, ErrorCode: e.ErrorCode, ErrorSeverity: e.ErrorSeverity,
 		ErrorCategory: e.ErrorCategory, EndReason: e.EndReason, Rating: e.Rating,
 		Fingerprint: hex.EncodeToString(e.Fingerprint[:]), Payload: e.Payload, PayloadRaw: e.PayloadRaw,
-		HealedFrom: e.HealedFrom,
+		HealedFrom: e.HealedFrom, Erasure: e.Erasure,
 	}
 }
 
@@ -121,7 +123,8 @@ type transcript struct {
 // asks for.
 func (s *server) askedTranscript(ctx context.Context, kind string, in *transcriptInput) (*transcript, error) {
 	t := &transcript{query: store.TranscriptQuery{
-		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID), Limit: in.Limit,
+		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID),
+		Agents: access.Of(ctx).Agents, Limit: in.Limit,
 	}}
 	var err error
 	if t.hash, err = listHash(kind, t.query.SessionID, t.query.AgentID, in.StartedAt.bound()); err != nil {
@@ -145,7 +148,7 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 
 // selectWindow narrows a query to the session that started at a time.
 func (s *server) selectWindow(ctx context.Context, query *store.TranscriptQuery, startedAt timeParam) error {
-	rows, err := s.DB.SessionsOfID(ctx, query.SessionID, query.AgentID)
+	rows, err := s.DB.SessionsOfID(ctx, query.SessionID, query.AgentID, query.Agents...)
 	if err != nil {
 		return err
 	}
@@ -181,7 +184,7 @@ func (s *server) exists(ctx context.Context, query *store.TranscriptQuery, rows 
 	if rows > 0 || query.After != nil {
 		return nil
 	}
-	has, err := s.DB.HasEvents(ctx, query.SessionID, query.AgentID)
+	has, err := s.DB.HasEvents(ctx, query)
 	if err == nil && !has {
 		return newProblem(http.StatusNotFound, "there are no events of such a session")
 	}

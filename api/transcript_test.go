@@ -75,7 +75,7 @@ func TestEvents(t *testing.T) {
 	}
 	wantFields(t, l, "/sessions/s/events", "position", "occurred_at", "received_at", "undated", "event_type", "agent_id",
 		"session_id", "user_id", "role", "message", "message_type", "language", "participants", "room_name", "error_code",
-		"error_severity", "error_category", "end_reason", "rating", "fingerprint", "payload", "payload_raw", "healed_from")
+		"error_severity", "error_category", "end_reason", "rating", "fingerprint", "payload", "payload_raw", "healed_from", "erasure")
 	t.Run("events of no session_id are found under none", func(t *testing.T) {
 		l.deliver(t, `{"event_type":"ping"}`)
 		for _, path := range []string{"/sessions/", "/sessions//events", "/sessions//messages"} {

@@ -31,7 +31,9 @@ func (s *server) wait(ctx context.Context, p ReadParams) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = s.DB.WaitForFollower(limited, s.Watch, store.SessionsFollower, p.MinPosition)
+	err = withoutSeat(ctx, func() error {
+		return s.DB.WaitForFollower(limited, s.Watch, store.SessionsFollower, p.MinPosition)
+	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		at, _ = s.DB.FollowerPosition(ctx, store.SessionsFollower)
 		return tryAgain(fmt.Sprintf("min_position: the rollups have not reached %d within %s; they are at %d", p.MinPosition, limit, at))

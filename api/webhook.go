@@ -1,19 +1,18 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"rapport"
 	"rapport/api/webhook"
+	"rapport/internal/redact"
 	"rapport/store/ingest"
 )
 
@@ -23,7 +22,7 @@ const webhookPath = "/webhook"
 // what comes, and the sender's visitor waits.
 func (s *server) short(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.URL.Path != webhookPath {
+		if r.Method != http.MethodPost || !isDeliveryPath(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -37,7 +36,19 @@ func (s *server) short(next http.Handler) http.Handler {
 	})
 }
 
-// receive is POST /webhook, the hot path.
+// isDeliveryPath tells of /webhook, and of /webhook/{source}.
+func isDeliveryPath(path string) bool {
+	if path == webhookPath {
+		return true
+	}
+	source, found := strings.CutPrefix(path, webhookPath+"/")
+	return found && source != "" && !strings.Contains(source, "/")
+}
+
+// sourceIn is the source that a delivery's path names; empty if it names none.
+func sourceIn(path string) string { return strings.TrimPrefix(path[len(webhookPath):], "/") }
+
+// receive is POST /webhook, the hot path, and POST /webhook/{source}.
 func (s *server) receive(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	eventType, status := s.deliver(w, r)
@@ -54,48 +65,94 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request) {
 // 200 only for what is durably kept.
 func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, status string) {
 	now := s.now()
-	if err := s.Verifier.VerifyHeaders(r.Header, now); err != nil {
+	if p := encodedBody(r); p != nil {
+		s.refused(r, p)
+		p.write(w)
+		return typeUnknown, statusError
+	}
+	sources := s.Sources.current.Load()
+	claim, err := sources.verifier.Screen(webhook.Delivery{
+		Source: sourceIn(r.URL.Path), Client: clientOf(r), Header: r.Header,
+	}, now)
+	if err != nil {
 		s.refuseProof(w, r, err)
 		return typeUnknown, statusError
 	}
-	body, failed := readBody(w, r, s.MaxBodyBytes)
+	body, failed := s.readBody(w, r, s.bodyLimit(claim.Hashes()))
 	if failed != nil {
 		s.refused(r, failed)
 		failed.write(w)
 		return typeUnknown, statusError
 	}
-	if err := s.Verifier.Verify(r.Header, body, now); err != nil {
+	source, err := claim.Verify(body)
+	if err != nil {
 		s.refuseProof(w, r, err)
 		return typeUnknown, statusError
 	}
+	s.countProven(sources.of[source], source, now)
+	body = s.Redact.Body(body) // nothing unmasked goes further than here
 	event, err := webhook.Decode(body, now, s.DB.NewestReceipt())
 	if err != nil {
 		return typeUnknown, s.quarantine(w, r, body, err.Error(), now)
 	}
-	event.Headers = keptHeaders(r.Header, eventHeaders)
+	event.Headers = keptHeaders(r.Header, eventHeaders, s.Redact)
 	return event.Type, s.append(w, r, &event)
 }
 
 // refuseProof keeps nothing of a delivery that is not authentic.
 func (s *server) refuseProof(w http.ResponseWriter, r *http.Request, err error) {
-	s.Metrics.unauthorized.WithLabelValues("webhook").Inc()
-	p := unauthorized(err.Error())
+	if p := s.limitUnprovenDelivery(w, r); p != nil {
+		p.write(w) // and nothing else: there may be very many
+		return
+	}
+	p := newProblem(http.StatusForbidden, err.Error())
+	if err == webhook.ErrAddress {
+		s.Metrics.outOfRange.Inc()
+	} else {
+		s.Metrics.unauthorized.WithLabelValues("webhook").Inc()
+		p = unauthorized(err.Error())
+	}
 	s.refused(r, p)
 	p.write(w)
+}
+
+// maxHashes is how often a body of the greatest length is hashed to find out whose
+// it is. Where more secrets may have signed it, it has to be shorter: so a request
+// without a proof costs less than most that have one.
+const maxHashes = 8
+
+// bodyLimit is how long a body may be that is hashed so often, in bytes.
+func (s *server) bodyLimit(hashes int) int64 {
+	if hashes <= maxHashes {
+		return s.MaxBodyBytes
+	}
+	return s.MaxBodyBytes / int64(hashes) * maxHashes
+}
+
+// countProven counts a delivery of a source. Above the expected rate it is told of,
+// and taken all the same: its sender may send it only once.
+func (s *server) countProven(of *sourceState, source string, now time.Time) {
+	if of == nil || !of.count(now) {
+		return
+	}
+	of.reports.Do(func() {
+		s.Logger.Warn("a webhook source sends more than expected; all of it is kept",
+			"source", source, "expected_per_second", of.expected, "over_rate_total", of.overRate.Load())
+	})
 }
 
 // refused tells the operator of a delivery that is not kept as an event: most
 // senders send once. A flood of them is told of by some.
 func (s *server) refused(r *http.Request, p *problem) {
 	s.refusals.Do(func() {
-		s.Logger.Warn("a delivery was refused", "status", p.Status, "reason", p.Detail, "remote", r.RemoteAddr)
+		s.Logger.Warn("a delivery was refused", "status", p.Status, "reason", p.Detail, "remote", clientOf(r))
 	})
 }
 
 // quarantine keeps what is authentic but no event. It is kept though the sender
 // may have left: most send once.
 func (s *server) quarantine(w http.ResponseWriter, r *http.Request, body []byte, reason string, now time.Time) string {
-	headers := keptHeaders(r.Header, quarantineHeaders)
+	headers := keptHeaders(r.Header, quarantineHeaders, s.Redact)
 	err := s.Ingest.Quarantine(context.WithoutCancel(r.Context()), body, reason, headers, now)
 	if err != nil {
 		return s.notKept(w, r, err)
@@ -120,7 +177,7 @@ func (s *server) append(w http.ResponseWriter, r *http.Request, event *rapport.E
 	switch {
 	case kept.Spooled:
 		return statusSpooled
-	case kept.Duplicate:
+	case kept.Duplicate, kept.Erased:
 		return statusDuplicate
 	}
 	return statusSuccess
@@ -147,9 +204,12 @@ var jsonType = []string{"application/json"}
 // writeKept is written without reflection: it is the answer to every delivery.
 func writeKept(w http.ResponseWriter, kept ingest.Kept) {
 	body := append(make([]byte, 0, 80), `{"status":"success"`...)
-	if kept.Spooled { // where it will be in the log is not known yet
+	switch {
+	case kept.Spooled: // where it will be in the log is not known yet
 		body = append(body, `,"spooled":true`...)
-	} else {
+	case kept.Erased: // it is in no log, and is not to be
+		body = append(body, `,"erased":true`...)
+	default:
 		body = strconv.AppendInt(append(body, `,"position":`...), kept.Position, 10)
 	}
 	if kept.Duplicate {
@@ -158,54 +218,6 @@ func writeKept(w http.ResponseWriter, kept ingest.Kept) {
 	body = append(body, "}\n"...)
 	w.Header()["Content-Type"] = jsonType
 	_, _ = w.Write(body) // it fails only if the sender is gone
-}
-
-// maxReserved is how much memory a declared length gets at once, in bytes:
-// declaring costs nothing.
-const maxReserved = 64 << 10
-
-// readBody reads at most limit bytes. Of a longer body the rest is not read, and
-// the connection is closed after the answer.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *problem) {
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
-	}
-	if r.ContentLength >= 0 && r.ContentLength <= maxReserved {
-		body := make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(r.Body, body); err != nil {
-			return nil, newProblem(http.StatusBadRequest, "the body could not be read to its end")
-		}
-		return body, nil
-	}
-	buf := bytes.NewBuffer(make([]byte, 0, maxReserved+bytes.MinRead))
-	_, err := buf.ReadFrom(http.MaxBytesReader(connection(w), r.Body, limit))
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
-		// net/http would read on a bit before it closes, for the client's sake.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-		return nil, tooLarge(limit)
-	}
-	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "the body could not be read to its end")
-	}
-	return buf.Bytes(), nil
-}
-
-func tooLarge(limit int64) *problem {
-	p := newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", limit))
-	p.headers = http.Header{"Connection": {"close"}}
-	return p
-}
-
-// connection is net/http's own writer, which is what http.MaxBytesReader has to
-// tell that the connection is not to be used again.
-func connection(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = wrapper.Unwrap()
-	}
 }
 
 // maxHeaderBytes bounds the value of a header that is kept.
@@ -230,7 +242,7 @@ var quarantineHeaders = append([]keptHeader{
 	{"Content-Type", "Content-Type"},
 }, eventHeaders...)
 
-func keptHeaders(header http.Header, worthKeeping []keptHeader) map[string]string {
+func keptHeaders(header http.Header, worthKeeping []keptHeader, mask *redact.Rules) map[string]string {
 	var kept map[string]string
 	for _, h := range worthKeeping {
 		values := header[h.key]
@@ -240,7 +252,7 @@ func keptHeaders(header http.Header, worthKeeping []keptHeader) map[string]strin
 		if kept == nil {
 			kept = make(map[string]string, len(worthKeeping))
 		}
-		kept[h.name] = bounded(rapport.CleanText(values[0]))
+		kept[h.name] = bounded(mask.Text(rapport.CleanText(values[0])))
 	}
 	return kept
 }

@@ -33,7 +33,15 @@ func TestComposeFile(t *testing.T) {
 		if err == nil && (len(rapport.Volumes) != 1 || rapport.Volumes[0].Target != "/data") {
 			err = errors.New("the spool has no volume, and the rest of the container is read-only")
 		}
-		return err
+		if err != nil || rapport.Environment["RAPPORT_INSECURE_HTTP"] == nil {
+			return err
+		}
+		for _, port := range rapport.Ports {
+			if port.HostIP != "127.0.0.1" {
+				return errors.New("plain HTTP is published beyond this machine")
+			}
+		}
+		return nil
 	}
 	if err := load(secrets); err != nil {
 		t.Errorf("docker-compose.yml: %v", err)

@@ -7,7 +7,7 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['rapport_server', 'rapport_reader'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['rapport_server', 'rapport_reader', 'rapport_eraser'] LOOP
         CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
@@ -27,6 +27,10 @@ BEGIN
 
     -- A PUBLIC privilege would let every role of the cluster append.
     REVOKE ALL ON FUNCTION append_events, create_events_month FROM PUBLIC;
+    REVOKE ALL ON FUNCTION stub_fingerprint, subject_hash, unfinished_erasure, begin_erasure, hold_log, erase_batch,
+        finish_erasure, stale_statistics, forget_statistics FROM PUBLIC;
+    REVOKE ALL ON FUNCTION keep_rebuilds_out, move_horizon, drop_events_month, stub_events, analyze_events_month, drop_sessions,
+        drop_session_texts FROM PUBLIC;
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server') THEN
         GRANT USAGE ON SCHEMA public TO rapport_server;
@@ -36,6 +40,13 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, superseded, dead_letters TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
         GRANT SELECT, INSERT ON audit TO rapport_server;
+        GRANT SELECT ON erasures, tombstones TO rapport_server;
+        GRANT SELECT ON retention, dropped_months, stubbed_months, frozen_spans TO rapport_server;
+        GRANT EXECUTE ON FUNCTION move_horizon, drop_events_month, stub_events, analyze_events_month, drop_sessions,
+            drop_session_texts TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sources, source_secrets, source_tallies TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at) ON keys TO rapport_server;
+        GRANT SELECT ON signin_secret TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
     END IF;
@@ -54,5 +65,27 @@ BEGIN
                     RAISE WARNING 'role % may not be made a member of rapport_reader here', wanted;
             END;
         END LOOP;
+    END IF;
+
+    -- The server erases only where it has taken this role on: it is a member that
+    -- inherits nothing.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_eraser') THEN
+        GRANT USAGE ON SCHEMA public TO rapport_eraser;
+        GRANT EXECUTE ON FUNCTION unfinished_erasure, begin_erasure, hold_log, erase_batch, finish_erasure,
+            stale_statistics, forget_statistics TO rapport_eraser;
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server')
+           AND NOT pg_has_role('rapport_server', 'rapport_eraser', 'MEMBER') THEN
+            BEGIN
+                IF current_setting('server_version_num')::integer >= 160000 THEN
+                    EXECUTE 'GRANT rapport_eraser TO rapport_server WITH INHERIT FALSE';
+                ELSE
+                    ALTER ROLE rapport_server NOINHERIT;
+                    GRANT rapport_eraser TO rapport_server;
+                END IF;
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE WARNING 'role rapport_server may not be made a member of rapport_eraser here: it can''t erase';
+            END;
+        END IF;
     END IF;
 END $$;

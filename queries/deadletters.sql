@@ -7,10 +7,12 @@ ON CONFLICT ON CONSTRAINT dead_letters_pkey DO UPDATE SET
     reason = excluded.reason, attempts = dead_letters.attempts + excluded.attempts, failed_at = excluded.failed_at, retry = false;
 
 -- name: DeadLetterList :many
--- A page, the newest events first; before_position 0 begins.
+-- A page, the newest events first; before_position 0 begins. Where agents are named,
+-- it is of theirs.
 SELECT follower, position, agent_id, session_id, event_type, reason, attempts, failed_at, retry
 FROM dead_letters
-WHERE @before_position::bigint = 0 OR (position, follower) < (@before_position, @before_follower::text)
+WHERE (cardinality(@agents::text[]) = 0 OR agent_id = ANY(@agents))
+  AND (@before_position::bigint = 0 OR (position, follower) < (@before_position, @before_follower::text))
 ORDER BY position DESC, follower DESC
 LIMIT @max_rows;
 
@@ -48,7 +50,7 @@ GROUP BY f.name ORDER BY f.name;
 -- What a projection folds, at positions that are known.
 SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
        room_name, end_reason, rating, fingerprint, healed_from
-FROM events WHERE position = ANY(@positions::bigint[]) ORDER BY position;
+FROM events WHERE position = ANY(@positions::bigint[]) AND erasure IS NULL ORDER BY position;
 
 -- name: EventListAhead :many
 -- Of the next events of the log, one each of conversations that have no dead letter.
@@ -56,7 +58,7 @@ SELECT DISTINCT ON (e.session_id, e.agent_id)
        e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
 FROM (SELECT l.* FROM events l WHERE l.position > @after ORDER BY l.position LIMIT @max_events) e
-WHERE e.session_id <> '' AND e.event_type NOT IN ('test', 'ping')
+WHERE e.session_id <> '' AND e.event_type NOT IN ('test', 'ping') AND e.erasure IS NULL
   AND NOT EXISTS (SELECT FROM dead_letters d
                   WHERE d.follower = @follower AND d.session_id = e.session_id AND d.agent_id = e.agent_id)
 ORDER BY e.session_id, e.agent_id, e.position

@@ -13,5 +13,5 @@ SELECT DISTINCT agent_id FROM events WHERE session_id = @session_id AND healed_f
 -- Messages of a span of time, their texts cut to what they are compared by.
 SELECT occurred_at, role, left(message, @max_chars::integer)::text AS message, fingerprint, healed_from
 FROM events
-WHERE session_id = @session_id AND agent_id = @agent_id AND event_type = 'chat.push'
+WHERE session_id = @session_id AND agent_id = @agent_id AND event_type = 'chat.push' AND erasure IS NULL
   AND occurred_at BETWEEN @since AND @until;

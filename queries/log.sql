@@ -16,10 +16,11 @@ SELECT pg_notify('rapport_log', '');
 SELECT create_events_month(@month::date);
 
 -- name: LogHeadGet :one
-SELECT position, received_at FROM log_head;
+SELECT position, received_at, generation FROM log_head;
 
 -- name: EventListAfter :many
--- What a projection folds, in the order of the log: at most max_events, and no
+-- What a projection folds, in the order of the log, without stubs, but with what
+-- announces them: at most max_events, and no
 -- more once there are max_bytes of text. Its dead letters are left out; hardly
 -- any are behind its checkpoint, so an array keeps the plan a plain walk along
 -- the positions.
@@ -31,6 +32,7 @@ FROM (
                  n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
           FROM events n
           WHERE n.position > @after AND n.position <= @up_to
+            AND (n.erasure IS NULL OR n.event_type = 'rapport.erased')
             AND n.position <> ALL (ARRAY(
                 SELECT d.position FROM dead_letters d WHERE d.follower = @follower AND d.position > @after))
           ORDER BY n.position LIMIT @max_events) l
@@ -40,7 +42,7 @@ ORDER BY e.position;
 
 -- name: EventListOfSpan :many
 -- One conversation's events of a span of time, as far as the log has been followed,
--- without the follower's dead letters.
+-- without stubs, what is frozen, and the follower's dead letters.
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
 FROM events e
@@ -48,6 +50,10 @@ WHERE e.session_id = @session_id AND e.agent_id = @agent_id
   AND e.occurred_at BETWEEN @since AND @until
   AND e.position <= @up_to
   AND e.event_type NOT IN ('test', 'ping')
+  AND e.erasure IS NULL
+  AND e.occurred_at >= (SELECT frozen_before FROM log_head)
+  AND NOT EXISTS (SELECT FROM frozen_spans z
+                  WHERE z.session_id = @session_id AND z.agent_id = @agent_id AND z.frozen_until >= e.occurred_at)
   AND NOT EXISTS (SELECT FROM dead_letters d
                   WHERE d.follower = @follower AND d.position = e.position
                     AND d.session_id = @session_id AND d.agent_id = @agent_id);

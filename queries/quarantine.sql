@@ -63,6 +63,21 @@ UPDATE quarantine_tally t SET pruned = t.pruned + g.seen
 FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
 RETURNING g.entries;
 
+-- name: QuarantineErase :one
+-- What mentions somebody who is erased. The row of the tally is locked first, as ever.
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q USING tally WHERE q.id = ANY(@ids::bigint[]) RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET erased = t.erased + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries;
+
+-- name: QuarantineBodies :many
+-- In the order of their ids, some at a time.
+SELECT id, body, reason, headers FROM quarantine WHERE id > @after ORDER BY id LIMIT @max_rows;
+
 -- name: QuarantineStats :one
 SELECT count(*) AS entries, coalesce(sum(octet_length(body)), 0)::bigint AS bytes
 FROM quarantine;

@@ -33,7 +33,10 @@ FROM (
           FROM events n
           WHERE (n.session_id, n.occurred_at, n.fingerprint)
                 > (@after_session_id::text, @after_occurred_at::timestamptz, @after_fingerprint::bytea)
-            AND n.position <= @up_to
+            AND n.position <= @up_to AND n.erasure IS NULL
+            AND n.occurred_at >= (SELECT frozen_before FROM log_head)
+            AND NOT EXISTS (SELECT FROM frozen_spans z
+                            WHERE z.session_id = n.session_id AND z.agent_id = n.agent_id AND z.frozen_until >= n.occurred_at)
           ORDER BY n.session_id, n.occurred_at, n.fingerprint LIMIT @max_events) l
 ) e
 WHERE e.bytes_before < @max_bytes::bigint
@@ -44,7 +47,8 @@ ORDER BY e.session_id, e.occurred_at, e.fingerprint;
 SELECT position, agent_id, session_id FROM dead_letters WHERE follower = @follower;
 
 -- name: SessionDeleteOfConversation :exec
-DELETE FROM sessions WHERE session_id = @session_id AND agent_id = @agent_id;
+DELETE FROM sessions
+WHERE session_id = @session_id AND agent_id = @agent_id AND started_at >= (SELECT frozen_before FROM log_head);
 
 -- name: SessionTextDeleteOfConversation :exec
 DELETE FROM session_texts WHERE session_id = @session_id AND agent_id = @agent_id;
@@ -155,6 +159,32 @@ WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_catalog.pg_da
   AND l.relation = ANY(ARRAY(SELECT to_regclass(u.name)::oid FROM unnest(@tables::text[]) u (name)))
   AND l.granted AND l.mode <> 'ShareUpdateExclusiveLock' AND l.pid <> pg_backend_pid()
 ORDER BY pid;
+
+-- name: ErasedSince :many
+-- The conversations that were erased, or erased again, behind a generation of the log.
+SELECT agent_id, session_id, generation FROM tombstones WHERE generation > @generation AND NOT whole;
+
+-- name: HorizonCarryOver :exec
+-- What nothing but the old rollups knows: the numbers of sessions below the horizon,
+INSERT INTO sessions SELECT * FROM public.sessions s WHERE s.started_at < (SELECT frozen_before FROM log_head);
+
+-- name: FrozenDeleteErased :exec
+-- those of erased sessions, also of those that were erased since they were carried over,
+DELETE FROM sessions f USING public.sessions s
+WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at AND s.erased_at IS NOT NULL;
+
+-- name: FrozenCarryOver :exec
+INSERT INTO sessions SELECT * FROM public.sessions s WHERE s.erased_at IS NOT NULL;
+
+-- name: FrozenSupersededCarryOver :exec
+-- and which of their events count nowhere.
+INSERT INTO superseded
+SELECT x.* FROM public.superseded x
+WHERE EXISTS (SELECT FROM events e WHERE e.position = x.position AND e.session_id = x.session_id
+              AND (e.erasure IS NOT NULL OR e.occurred_at < (SELECT frozen_before FROM log_head)
+                OR EXISTS (SELECT FROM frozen_spans z WHERE z.session_id = e.session_id AND z.agent_id = e.agent_id
+                           AND z.frozen_until >= e.occurred_at)))
+ON CONFLICT DO NOTHING;
 
 -- name: SessionCount :one
 SELECT count(*) FROM sessions;

@@ -2,13 +2,13 @@
 -- A row that must be there is asked for as a list: that it is missing is a finding.
 
 -- name: VerifyHead :many
-SELECT position, received_at, duplicates FROM log_head;
+SELECT position, received_at, duplicates, erased, erased_until, frozen_before, expired FROM log_head;
 
 -- name: VerifyFollower :many
 SELECT position, made_with FROM followers WHERE name = @name;
 
 -- name: VerifyTally :many
-SELECT received, pruned, replayed FROM quarantine_tally;
+SELECT received, pruned, replayed, erased FROM quarantine_tally;
 
 -- name: VerifyQuarantine :one
 SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM quarantine;
@@ -38,6 +38,12 @@ SELECT id, drained_to FROM spools ORDER BY id;
 
 -- name: VerifySessionSums :one
 SELECT count(*) AS sessions, coalesce(sum(event_count), 0)::bigint AS events FROM sessions;
+
+-- name: VerifyTombstones :many
+SELECT agent_id, session_id, whole, erased_until, erasure FROM tombstones;
+
+-- name: VerifyErasures :many
+SELECT id, (finished_at IS NOT NULL)::boolean AS finished FROM erasures;
 
 -- name: VerifyPartitions :many
 SELECT c.oid::bigint AS id, c.relname::text AS name

@@ -41,6 +41,22 @@ func audit(ctx context.Context, q *dbsqlc.Queries, e AuditEntry) error {
 	return nil
 }
 
+// listed names the first of some positions or ids, as a subject.
+func listed(numbers []int64) string {
+	const most = 10
+	var b strings.Builder
+	for i, n := range numbers[:min(most, len(numbers))] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, n)
+	}
+	if len(numbers) > most {
+		b.WriteString(", …")
+	}
+	return b.String()
+}
+
 // storable is a text as Postgres can hold it.
 func storable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")

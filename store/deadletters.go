@@ -279,10 +279,11 @@ func (db *DB) DeadLetterTally(ctx context.Context) (map[string]int64, error) {
 }
 
 // DeadLetterList is a page of dead letters, the newest events first, behind that
-// of a position and follower; position 0 begins.
-func (db *DB) DeadLetterList(ctx context.Context, behind int64, follower string, limit int) ([]DeadLetter, error) {
+// of a position and follower; position 0 begins. Where agents are named, it is of
+// theirs.
+func (db *DB) DeadLetterList(ctx context.Context, behind int64, follower string, limit int, agents ...string) ([]DeadLetter, error) {
 	rows, err := db.q.DeadLetterList(ctx, dbsqlc.DeadLetterListParams{
-		BeforePosition: behind, BeforeFollower: follower, MaxRows: int32(limit),
+		BeforePosition: behind, BeforeFollower: follower, MaxRows: int32(limit), Agents: orNone(agents),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the dead letters: %w", err)
@@ -299,9 +300,16 @@ func (db *DB) DeadLetterList(ctx context.Context, behind int64, follower string,
 }
 
 // RetryDeadLetters has the dead letters at the positions tried again, soon, by
-// whoever follows. It tells which of them there are.
-func (db *DB) RetryDeadLetters(ctx context.Context, positions []int64) ([]int64, error) {
-	found, err := db.q.DeadLetterRetryMany(ctx, positions)
+// whoever follows, and records who wanted it. It tells which of them there are.
+func (db *DB) RetryDeadLetters(ctx context.Context, positions []int64, actor string) (found []int64, err error) {
+	err = db.inTx(ctx, func(q *dbsqlc.Queries) error {
+		if found, err = q.DeadLetterRetryMany(ctx, positions); err != nil || len(found) == 0 {
+			return err
+		}
+		return audit(ctx, q, AuditEntry{
+			Actor: actor, Action: "dead_letter.retry", Subject: listed(found), Details: map[string]any{"retrying": len(found)},
+		})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("marking dead letters: %w", err)
 	}
@@ -309,10 +317,17 @@ func (db *DB) RetryDeadLetters(ctx context.Context, positions []int64) ([]int64,
 	return found, nil
 }
 
-// RetryAllDeadLetters has all of them tried again, and tells how many were not
-// about to be anyway.
-func (db *DB) RetryAllDeadLetters(ctx context.Context) (int64, error) {
-	n, err := db.q.DeadLetterRetryAll(ctx)
+// RetryAllDeadLetters has all of them tried again, and records who wanted it. It
+// tells how many were not about to be anyway.
+func (db *DB) RetryAllDeadLetters(ctx context.Context, actor string) (n int64, err error) {
+	err = db.inTx(ctx, func(q *dbsqlc.Queries) error {
+		if n, err = q.DeadLetterRetryAll(ctx); err != nil {
+			return err
+		}
+		return audit(ctx, q, AuditEntry{
+			Actor: actor, Action: "dead_letter.retry", Subject: "all", Details: map[string]any{"retrying": n},
+		})
+	})
 	if err != nil {
 		return 0, fmt.Errorf("marking dead letters: %w", err)
 	}

@@ -72,6 +72,7 @@ func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Sett
 		if after == head.Position {
 			return nil
 		}
+		db.tail.since(head.Generation)
 		if !at.Ahead {
 			events = db.tail.after(after, head.Position, limit)
 		}

@@ -20,6 +20,7 @@ import (
 type Appended struct {
 	Position  int64
 	Duplicate bool // it was there already, at Position
+	Erased    bool // it belongs to what was erased, or is of a time before the horizon, and is not kept: there is no Position
 }
 
 // Append adds the events to the log, in the order given, in one transaction,
@@ -45,7 +46,10 @@ func (db *DB) Append(ctx context.Context, events []*rapport.Event) ([]Appended, 
 	appended := make([]Appended, len(events))
 	for i, place := range places {
 		position := positions[place.index]
-		appended[i] = Appended{Position: max(position, -position), Duplicate: place.repeated || position < 0}
+		erased := position == 0
+		appended[i] = Appended{
+			Position: max(position, -position), Duplicate: !erased && (place.repeated || position < 0), Erased: erased,
+		}
 	}
 	db.noteReceipt(slices.MaxFunc(params.ReceivedAt, time.Time.Compare))
 	select {

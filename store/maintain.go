@@ -2,16 +2,18 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
 
 // Maintenance does what has to be done from time to time: partitions are made
-// ahead, the quarantine is kept within its bounds, and the newest receipt of
-// other servers becomes known.
+// ahead, what is too old goes, the quarantine is kept within its bounds, and the
+// newest receipt of other servers becomes known.
 type Maintenance struct {
 	DB         *DB
 	Quarantine QuarantineBounds
+	Retention  Retention
 	Every      time.Duration // a minute if zero
 	Logger     *slog.Logger
 }
@@ -45,5 +47,21 @@ func (m *Maintenance) once(ctx context.Context, now time.Time) error {
 		return err
 	}
 	_, err := m.DB.QuarantinePrune(ctx, m.Quarantine, now)
+	return errors.Join(err, m.retain(ctx, now))
+}
+
+// retain goes on with what was begun also where nothing is asked for any more.
+func (m *Maintenance) retain(ctx context.Context, now time.Time) error {
+	done, err := m.DB.Retain(ctx, m.Retention, "rapport", now)
+	if done.HorizonMoved {
+		m.Logger.Info("the horizon has moved: what is older goes", "events_before", done.Horizon.Events,
+			"messages_before", done.Horizon.Messages, "sessions_before", done.Horizon.Sessions, "dead_letters", done.DeadLetters)
+	}
+	for _, month := range done.Months {
+		m.Logger.Info("a month was let go", "month", month.Month.Format("2006-01"), "events", month.Events, "dropped", month.Dropped)
+	}
+	if done.Sessions > 0 {
+		m.Logger.Info("sessions were let go", "count", done.Sessions)
+	}
 	return err
 }

@@ -25,6 +25,7 @@ type Rebuild struct {
 	conn   *pgx.Conn
 	at     reached
 	broken map[Conversation]bool // whose events in Load's part of the log could not be folded
+	known  int64                 // generation of the log that the planner's statistics of the fresh tables are of
 	done   bool
 }
 
@@ -33,6 +34,7 @@ type reached struct {
 	position int64
 	aside    map[int64]Conversation // events up to there that are left out: dead letters
 	refused  map[int64]refusedEvent // those that this rebuild could not take, which it makes dead letters of
+	erased   int64                  // generation of the log up to which they are without what was erased
 }
 
 type refusedEvent struct {
@@ -201,11 +203,17 @@ const (
 	pageBytes  = 8 << 20 // of text; one event is always read
 )
 
-// Log begins to read the log as it is now. What Load writes must be folded from
-// it. Close the reader after use.
+// Log begins to read the log as it is now, above the horizon. What Load writes must be
+// folded from it. Sessions that began below the horizon are carried over as they are:
+// it does not move, and nothing below it goes, while a rebuild is under way. Close the
+// reader after use.
 func (r *Rebuild) Log(ctx context.Context) (*LogReader, error) {
 	if err := r.look(ctx); err != nil {
 		return nil, fmt.Errorf("reading the log's head: %w", err)
+	}
+	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error { return dbsqlc.New(tx).HorizonCarryOver(ctx) })
+	if err != nil {
+		return nil, fmt.Errorf("carrying over the sessions below the horizon: %w", err)
 	}
 	conn, err := r.connect(ctx)
 	if err != nil {
@@ -231,7 +239,7 @@ func (r *Rebuild) look(ctx context.Context) error {
 			return err
 		}
 		aside, err := asideUpTo(ctx, q, head.Position)
-		r.at = reached{position: head.Position, aside: aside}
+		r.at = reached{position: head.Position, aside: aside, erased: head.Generation}
 		return err
 	})
 }

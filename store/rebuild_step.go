@@ -37,7 +37,8 @@ func (r *Rebuild) CatchUp(ctx context.Context, limit int, apply Apply) (Step, er
 }
 
 // step brings the fresh tables from a place to the next one. Conversations whose
-// dead letters are not those that they were folded without are folded again.
+// dead letters are not those that they were folded without are folded again, and so
+// are those that were erased meanwhile.
 func (r *Rebuild) step(ctx context.Context, tx pgx.Tx, at reached, head int64, limit int, apply Apply) (reached, int, error) {
 	q := dbsqlc.New(tx)
 	aside, err := asideUpTo(ctx, q, head)
@@ -56,6 +57,9 @@ func (r *Rebuild) step(ctx context.Context, tx pgx.Tx, at reached, head int64, l
 
 	again := maps.Clone(r.broken)
 	maps.Copy(again, changedSince(at, aside))
+	if next.erased, err = erasedSince(ctx, q, at.erased, again); err != nil {
+		return at, 0, err
+	}
 	t := &taker{tx: tx, apply: apply, at: &next, again: again}
 	if err := t.take(ctx, events); err != nil {
 		return at, 0, err
@@ -81,6 +85,17 @@ func asideUpTo(ctx context.Context, q *dbsqlc.Queries, position int64) (map[int6
 		}
 	}
 	return aside, nil
+}
+
+// erasedSince adds the conversations that were erased behind a generation of the log,
+// and tells up to which one it knows them.
+func erasedSince(ctx context.Context, q *dbsqlc.Queries, generation int64, to map[Conversation]bool) (int64, error) {
+	rows, err := q.ErasedSince(ctx, generation)
+	for _, row := range rows {
+		to[Conversation{row.AgentID, row.SessionID}] = true
+		generation = max(generation, row.Generation)
+	}
+	return generation, err
 }
 
 // changedSince are the conversations of events up to a place that have become

@@ -64,6 +64,9 @@ func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience 
 		if err := handOver(ctx, dbsqlc.New(tx), at, settings); err != nil {
 			return err
 		}
+		if err := carryOverFrozen(ctx, dbsqlc.New(tx)); err != nil {
+			return err
+		}
 		return exchange(ctx, tx, patience)
 	})
 	switch sqlState(err) {
@@ -76,7 +79,7 @@ func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience 
 		return fmt.Errorf("replacing the rollups: %w", err)
 	}
 	r.at, r.done = at, true
-	return nil
+	return r.forgetErased(context.WithoutCancel(ctx))
 }
 
 // holdFollower takes what nobody but followers and rebuilds wait for.
@@ -146,6 +149,19 @@ func handOver(ctx context.Context, q *dbsqlc.Queries, at reached, settings rappo
 		return err
 	}
 	return q.FollowerReset(ctx, dbsqlc.FollowerResetParams{Name: SessionsFollower, Position: at.position, Settings: text})
+}
+
+// carryOverFrozen takes the sessions that were erased over as they are: the log
+// doesn't know any more what they were folded from. Nobody erases meanwhile, for that
+// takes the follower's row.
+func carryOverFrozen(ctx context.Context, q *dbsqlc.Queries) error {
+	if err := q.FrozenDeleteErased(ctx); err != nil {
+		return err
+	}
+	if err := q.FrozenCarryOver(ctx); err != nil {
+		return err
+	}
+	return q.FrozenSupersededCarryOver(ctx)
 }
 
 // exchange replaces the tables. The old ones leave under their own names, so that

@@ -131,9 +131,24 @@ func (r *Rebuild) Index(ctx context.Context) error {
 		return fmt.Errorf("indexing the fresh tables: %w", err)
 	}
 	// Who reads them first must not find them unknown to the planner.
+	r.known = r.at.erased
 	for _, table := range rollupTables {
 		if _, err := r.conn.Exec(ctx, "VACUUM (ANALYZE) "+fresh(table)); err != nil {
 			return fmt.Errorf("analyzing the fresh tables: %w", err)
+		}
+	}
+	return nil
+}
+
+// forgetErased gathers the planner's statistics of the new tables again if something
+// was erased since Index: they may have names of it.
+func (r *Rebuild) forgetErased(ctx context.Context) error {
+	if r.at.erased == r.known {
+		return nil
+	}
+	for _, table := range rollupTables {
+		if _, err := r.conn.Exec(ctx, "ANALYZE "+current(table)); err != nil {
+			return fmt.Errorf("the sessions are replaced, but the planner may know names that were erased meanwhile: ANALYZE %s: %w", current(table), err)
 		}
 	}
 	return nil

@@ -101,6 +101,25 @@ func (tx *Tx) SessionSpans(ctx context.Context, of Conversation, since, until ti
 	return spans, nil
 }
 
+// FrozenUntil tells, of those of the conversations that have a session which is frozen
+// and ends behind the horizon, when that is: earlier events count nowhere any more.
+func (tx *Tx) FrozenUntil(ctx context.Context, of []Conversation) (map[Conversation]time.Time, error) {
+	var p dbsqlc.FrozenSpanOfManyParams
+	for _, c := range of {
+		p.AgentIds = append(p.AgentIds, c.AgentID)
+		p.SessionIds = append(p.SessionIds, c.SessionID)
+	}
+	rows, err := tx.q.FrozenSpanOfMany(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	until := make(map[Conversation]time.Time, len(rows))
+	for _, row := range rows {
+		until[Conversation{row.AgentID, row.SessionID}] = row.FrozenUntil
+	}
+	return until, nil
+}
+
 // EventsOfSpan are the events of a conversation within a span, ends included,
 // as far as this step follows the log, dead letters aside; in no particular order.
 func (tx *Tx) EventsOfSpan(ctx context.Context, of Conversation, span Span) ([]*rapport.Event, error) {
@@ -123,10 +142,11 @@ type Change struct {
 	Replaced []SessionKey // sessions that go, or come again among Written
 	Refolded []SessionKey // those of them whose texts go as well
 	Written  []*rapport.Window
-	Healed   []HealedMessage // all those of the stretches that were folded anew
+	Healed   []HealedMessage // all those of the stretches that were folded anew, and late events of frozen sessions
 }
 
-// HealedMessage is a healed message, and whether a delivery of it is there.
+// HealedMessage is a healed message, and whether it counts nowhere, since a delivery
+// of it is there. A late event of a frozen session counts nowhere either.
 type HealedMessage struct {
 	Conversation
 	Position   int64

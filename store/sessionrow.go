@@ -24,6 +24,7 @@ func sessionRow(s *rapport.Session, idleTimeout time.Duration) dbsqlc.Session {
 		RoomName: s.RoomName, UserID: s.UserID, Rating: s.Rating, EngagementTier: s.EngagementTier(),
 		EngagementTenths: s.EngagementScore(), ScoreVersion: int32(s.ScoreVersion),
 		FirstPosition: s.FirstPosition, LastPosition: s.LastPosition, HealedUntil: orNull(s.HealedUntil),
+		ErasedAt: orNull(s.ErasedAt),
 	}
 	if quality, ok := s.QualityScore(); ok {
 		row.QualityTenths = &quality
@@ -45,6 +46,7 @@ func sessionOf(row dbsqlc.Session) rapport.Session {
 		FrictionCount: row.FrictionCount, SentimentSum: row.SentimentSum, PeakParticipants: row.PeakParticipants,
 		RoomName: row.RoomName, UserID: row.UserID, Rating: row.Rating, ScoreVersion: int(row.ScoreVersion),
 		FirstPosition: row.FirstPosition, LastPosition: row.LastPosition, HealedUntil: orZero(row.HealedUntil),
+		ErasedAt: orZero(row.ErasedAt),
 	}
 }
 

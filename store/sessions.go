@@ -66,6 +66,7 @@ type SessionPlace struct {
 type SessionQuery struct {
 	From, To       time.Time // [From, To) on started_at
 	AgentID        string
+	Agents         []string // of these alone
 	SessionID      string
 	Status         string // open or closed, at Now
 	EngagementTier string
@@ -108,9 +109,9 @@ func sessionRows(stored []dbsqlc.Session) []SessionRow {
 }
 
 // SessionsOfID are all sessions of a session_id, in the order of time; of any
-// agent if agentID is empty.
-func (db *DB) SessionsOfID(ctx context.Context, sessionID, agentID string) ([]SessionRow, error) {
-	rows, err := db.q.SessionListOfID(ctx, dbsqlc.SessionListOfIDParams{SessionID: sessionID, AgentID: agentID})
+// agent if agentID is empty, and of any of the agents if some are named.
+func (db *DB) SessionsOfID(ctx context.Context, sessionID, agentID string, agents ...string) ([]SessionRow, error) {
+	rows, err := db.q.SessionListOfID(ctx, dbsqlc.SessionListOfIDParams{SessionID: sessionID, AgentID: agentID, Agents: orNone(agents)})
 	if err != nil {
 		return nil, fmt.Errorf("reading sessions: %w", err)
 	}
@@ -152,6 +153,9 @@ func (query *SessionQuery) sql() (string, []any) {
 	}
 	if query.AgentID != "" {
 		where.add("agent_id = %s", query.AgentID)
+	}
+	if len(query.Agents) > 0 {
+		where.add("agent_id = ANY(%s)", query.Agents)
 	}
 	if query.SessionID != "" {
 		where.add("session_id = %s", query.SessionID)

@@ -66,12 +66,15 @@ const (
 
 // Open connects to the database of a URL, whose schema must be current: see
 // Migrate and CheckSchema.
-func Open(ctx context.Context, url string) (*DB, error) {
-	pool, err := openPool(ctx, url, readConns)
+func Open(ctx context.Context, url string) (*DB, error) { return OpenTraced(ctx, url, nil) }
+
+// OpenTraced is Open with a tracer that is told of each statement; nil is none.
+func OpenTraced(ctx context.Context, url string, tracer pgx.QueryTracer) (*DB, error) {
+	pool, err := openPool(ctx, url, readConns, tracer)
 	if err != nil {
 		return nil, err
 	}
-	keepers, err := openPool(ctx, url, keepConns)
+	keepers, err := openPool(ctx, url, keepConns, tracer)
 	if err != nil {
 		pool.Close()
 		return nil, err
@@ -104,11 +107,12 @@ func (db *DB) Close() {
 // Ping reports whether the database answers those who keep deliveries.
 func (db *DB) Ping(ctx context.Context) error { return db.keepers.Ping(ctx) }
 
-func openPool(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, url string, conns int32, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
 	config, err := parseURL(url)
 	if err != nil {
 		return nil, err
 	}
+	config.ConnConfig.Tracer = tracer
 	config.MaxConns, config.MinConns, config.MinIdleConns = conns, 0, 0
 	config.PingTimeout = 2 * time.Second
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
@@ -146,7 +150,7 @@ var ErrURL = errors.New("the database URL can't be read: it must be postgres://u
 // parseURL reads a URL, and sets what every connection of ours has.
 func parseURL(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url) // and not pgx's, which refuses a pool's parameters
-	if err != nil || strings.Contains(config.ConnConfig.Host, "@") {
+	if err != nil || hasStrayPart(config.ConnConfig) {
 		return nil, ErrURL
 	}
 	conn := config.ConnConfig
@@ -159,6 +163,21 @@ func parseURL(url string) (*pgxpool.Config, error) {
 	dialer := &net.Dialer{KeepAlive: 10 * time.Second, Timeout: conn.ConnectTimeout}
 	conn.DialFunc = dialer.DialContext
 	return config, nil
+}
+
+// hasStrayPart reports whether a part of a URL lies where it can't belong: an @, / or ?
+// of a password that is not percent-encoded puts the rest of it into the host, the
+// database or the parameters, which messages do repeat.
+func hasStrayPart(conn *pgx.ConnConfig) bool {
+	if strings.Contains(conn.Host+conn.Database, "@") {
+		return true
+	}
+	for name := range conn.RuntimeParams {
+		if strings.Contains(name, "@") {
+			return true
+		}
+	}
+	return false
 }
 
 // Address is which database a URL names, as host:port/database: without the role

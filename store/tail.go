@@ -18,6 +18,8 @@ type tail struct {
 	mu     sync.Mutex
 	events []*rapport.Event // positions without a gap; as foldedEvent makes them
 	bytes  int
+
+	generation int64 // of the log, when it was followed last
 }
 
 // add takes events that were just committed, in the order of the log. Where they
@@ -49,6 +51,16 @@ func (t *tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop(len(t.events))
+}
+
+// since forgets everything if events have become stubs: it may have their texts.
+func (t *tail) since(generation int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if generation != t.generation {
+		t.drop(len(t.events))
+		t.generation = generation
+	}
 }
 
 // followed forgets what nobody asks for again.

@@ -21,8 +21,9 @@ type EventPlace struct {
 // TranscriptQuery asks for a page of what one session_id has.
 type TranscriptQuery struct {
 	SessionID string
-	AgentID   string // empty: of any agent
-	Span      Span   // zero: at any time
+	AgentID   string   // empty: of any agent
+	Agents    []string // of these alone; empty: of any
+	Span      Span     // zero: at any time
 	After     *EventPlace
 	Limit     int
 }
@@ -71,6 +72,7 @@ type StoredEvent struct {
 	rapport.Event
 	Payload    json.RawMessage
 	PayloadRaw []byte
+	Erasure    *int64 // nil for a whole event: see the column's comment
 }
 
 // Events is a page of events, and the place behind its last one if there are
@@ -88,15 +90,17 @@ func (db *DB) Events(ctx context.Context, query TranscriptQuery) ([]StoredEvent,
 	}
 	events := make([]StoredEvent, len(rows))
 	for i, row := range rows {
-		events[i] = StoredEvent{Event: storedEvent(row), Payload: row.Payload, PayloadRaw: row.PayloadRaw}
+		events[i] = StoredEvent{Event: storedEvent(row), Payload: row.Payload, PayloadRaw: row.PayloadRaw, Erasure: row.Erasure}
 	}
 	return events, place, nil
 }
 
-// HasEvents reports whether the log has any event of a session_id, and of an
-// agent if one is given.
-func (db *DB) HasEvents(ctx context.Context, sessionID, agentID string) (bool, error) {
-	has, err := db.q.EventExistsOfSession(ctx, dbsqlc.EventExistsOfSessionParams{SessionID: sessionID, AgentID: agentID})
+// HasEvents reports whether the log has any event of a query's session_id, of its
+// agents.
+func (db *DB) HasEvents(ctx context.Context, query *TranscriptQuery) (bool, error) {
+	has, err := db.q.EventExistsOfSession(ctx, dbsqlc.EventExistsOfSessionParams{
+		SessionID: query.SessionID, AgentID: query.AgentID, Agents: orNone(query.Agents),
+	})
 	if err != nil {
 		return false, fmt.Errorf("looking for events: %w", err)
 	}
@@ -111,7 +115,7 @@ var (
 
 func (query *TranscriptQuery) params() dbsqlc.EventListOfSessionParams {
 	p := dbsqlc.EventListOfSessionParams{
-		SessionID: query.SessionID, AgentID: query.AgentID, Since: beforeAll, Until: afterAll,
+		SessionID: query.SessionID, AgentID: query.AgentID, Agents: orNone(query.Agents), Since: beforeAll, Until: afterAll,
 		AfterOccurredAt: beforeAll, AfterRank: -1, AfterFingerprint: []byte{}, MaxRows: int32(query.Limit) + 1,
 	}
 	if !query.Span.StartedAt.IsZero() {

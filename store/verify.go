@@ -126,17 +126,24 @@ type Recorded struct {
 	Dead       []DeadLetterRecord // by follower and position
 	Superseded []HealedMessage    // by position
 	Spools     map[string]int64   // how far each was drained, by its id
-	Sessions   int64              // rows of the rollups
-	InSessions int64              // sum of their event_count
+	Erasures   map[int64]bool     // their numbers
+	tombstones map[tombstone]time.Time
+	Retained   RetainedRecord
+	Sessions   int64 // rows of the rollups
+	InSessions int64 // sum of their event_count
 	Settings   rapport.Settings
 	SettingsAs string // how a follower tells Settings
 }
 
 // LogHead is the row of log_head.
 type LogHead struct {
-	Position   int64
-	ReceivedAt time.Time // newest received_at of the log
-	Duplicates int64
+	Position    int64
+	ReceivedAt  time.Time // newest received_at of the log
+	Duplicates  int64
+	Erased      int64     // deliveries that were let go
+	ErasedUntil time.Time // no stub and no tombstone is later
+	Expired     int64     // deliveries that were let go, since they were too old
+	Frozen      time.Time // the horizon
 }
 
 // FollowerRecord is how far a follower has come, and with which settings.
@@ -146,8 +153,8 @@ type FollowerRecord struct {
 }
 
 // QuarantineTally counts deliveries: Received is what the quarantine has seen,
-// Pruned and Replayed are those of them that have left it.
-type QuarantineTally struct{ Received, Pruned, Replayed int64 }
+// Pruned, Replayed and Erased are those of them that have left it.
+type QuarantineTally struct{ Received, Pruned, Replayed, Erased int64 }
 
 // QuarantineCount counts what is in the quarantine, and how often that was seen.
 type QuarantineCount struct{ Entries, Seen int64 }
@@ -174,7 +181,8 @@ type DeadLetterRecord struct {
 func (s *Snapshot) Recorded(ctx context.Context) (*Recorded, error) {
 	r := &Recorded{}
 	for _, read := range []func(context.Context, *Recorded) error{
-		s.recordedLog, s.recordedQuarantine, s.recordedDead, s.recordedSuperseded, s.recordedSessions,
+		s.recordedLog, s.recordedQuarantine, s.recordedDead, s.recordedSuperseded, s.recordedSessions, s.recordedErasures,
+		s.recordedRetention,
 	} {
 		if err := read(ctx, r); err != nil {
 			return nil, fmt.Errorf("reading what the database says of itself: %w", err)
@@ -189,7 +197,10 @@ func (s *Snapshot) recordedLog(ctx context.Context, r *Recorded) error {
 		return err
 	}
 	for _, row := range heads {
-		r.Head = &LogHead{Position: row.Position, ReceivedAt: row.ReceivedAt, Duplicates: row.Duplicates}
+		r.Head = &LogHead{
+			Position: row.Position, ReceivedAt: row.ReceivedAt, Duplicates: row.Duplicates, Erased: row.Erased,
+			ErasedUntil: row.ErasedUntil, Expired: row.Expired, Frozen: row.FrozenBefore,
+		}
 	}
 	followers, err := s.q.VerifyFollower(ctx, SessionsFollower)
 	if err != nil {
@@ -212,7 +223,7 @@ func (s *Snapshot) recordedQuarantine(ctx context.Context, r *Recorded) error {
 		return err
 	}
 	for _, row := range tallies {
-		r.Tally = &QuarantineTally{Received: row.Received, Pruned: row.Pruned, Replayed: row.Replayed}
+		r.Tally = &QuarantineTally{Received: row.Received, Pruned: row.Pruned, Replayed: row.Replayed, Erased: row.Erased}
 	}
 	count, err := s.q.VerifyQuarantine(ctx)
 	if err != nil {

@@ -70,13 +70,14 @@ type LogRow struct {
 	Stored    []byte // the column fingerprint, of whatever length
 	Partition string // name of its table
 	Raw       bool   // Payload is of payload_raw
+	Erasure   *int64 // nil for a whole event
 }
 
 // The order is that of the primary key, so that nothing is sorted: the events of
 // a session_id follow each other, in the order of their time.
 const streamEvents = `SELECT tableoid::bigint, position, occurred_at, received_at, participants, undated, event_type, agent_id,
 	session_id, user_id, role, message, message_type, language, room_name, error_code, error_severity, error_category,
-	end_reason, rating, fingerprint, healed_from, payload, payload_raw
+	end_reason, rating, fingerprint, healed_from, payload, payload_raw, erasure
 FROM events ORDER BY session_id, occurred_at, fingerprint`
 
 // Events are all events of the log, by session_id, occurred_at and fingerprint;
@@ -100,7 +101,8 @@ func scanLogRow(rows pgx.Rows, names map[int64]string) (*LogRow, error) {
 	e := &row.Event
 	err := rows.Scan(&table, &e.Position, &e.OccurredAt, &e.ReceivedAt, &e.Participants, &e.Undated, &e.Type, &e.AgentID,
 		&e.SessionID, &e.UserID, &e.Role, &e.Text, &e.MessageType, &e.Language, &e.RoomName, &e.ErrorCode, &e.ErrorSeverity,
-		&e.ErrorCategory, &e.EndReason, &e.Rating, &row.Stored, &e.HealedFrom, &e.Payload, &raw)
+		&e.ErrorCategory, &e.EndReason, &e.Rating, &row.Stored, &e.HealedFrom, &e.Payload, &raw,
+		&row.Erasure)
 	if err != nil {
 		return nil, fmt.Errorf("reading an event: %w", err)
 	}

@@ -1,6 +1,6 @@
 // Package webhook understands what arrives at POST /webhook: a [Verifier]
-// tells whether a delivery is authentic, and [Decode] turns every wire shape
+// tells whose a delivery is, if anybody's, and [Decode] turns every wire shape
 // into a [rapport.Event].
 //
-// The package is pure. It does no I/O, reads no clock and keeps no state.
+// The package is pure. It does no I/O and reads no clock.
 package webhook

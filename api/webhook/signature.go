@@ -50,13 +50,13 @@ func SignAccount(secret string, ts time.Time, body []byte) (timestamp, signature
 // webhook-id and the webhook-timestamp of ts in unix seconds. The key is the
 // secret as it is, or what its base64 stands for if it starts with whsec_.
 func SignStandard(secret, id string, ts time.Time, body []byte) (string, error) {
-	keys, err := standardKeys(secret)
+	raw := []byte(secret)
+	if decoded := decodedKey(secret); len(decoded) > 0 && strings.HasPrefix(secret, secretPrefix) {
+		raw = decoded
+	}
+	key, err := standardwebhooks.NewWebhookRaw(raw)
 	if err != nil {
 		return "", err
-	}
-	key := keys[0]
-	if strings.HasPrefix(secret, secretPrefix) {
-		key = keys[len(keys)-1]
 	}
 	return key.Sign(id, ts, body)
 }
@@ -68,83 +68,147 @@ func sign(secret, before string, body []byte) string {
 	return signaturePrefix + hex.EncodeToString(mac.Sum(nil))
 }
 
-// standardKeys are the keys that a secret may stand for: itself, and what it
-// stands for if it is base64. Senders do both.
-func standardKeys(secret string) ([]*standardwebhooks.Webhook, error) {
-	raw, err := standardwebhooks.NewWebhookRaw([]byte(secret))
-	if err != nil {
-		return nil, err
-	}
-	keys := []*standardwebhooks.Webhook{raw}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, secretPrefix))
-	if err != nil || len(key) == 0 { // anyone can sign with an empty key
-		return keys, nil
-	}
-	decoded, err := standardwebhooks.NewWebhookRaw(key)
-	if err != nil {
-		return nil, err
-	}
-	return append(keys, decoded), nil
+// maxProofs bounds how many signatures, and how many tokens, one delivery may
+// carry: each is compared with every configured one.
+const maxProofs = 64
+
+// signatures are what a delivery's headers have of them.
+type signatures struct {
+	kinds          kindSet
+	before         []byte // what the sender's own kinds sign before the body
+	standardBefore []byte // what Standard Webhooks sign before the body
+	proofs         int    // the headers with a signature: every one must be right
+	sent           []signature
+	few            [2]signature // room for those of most deliveries
 }
 
-// checkSignatures checks what the headers alone tell of the signatures.
-func checkSignatures(h http.Header, now time.Time) error {
-	if err := checkBitHuman(h, now); err != nil {
-		return err
-	}
-	return checkStandard(h, now)
+// signature is one that was sent; of those of one proof, one has to be right.
+type signature struct {
+	sum      digest
+	proof    int
+	standard bool
 }
 
-func checkBitHuman(h http.Header, now time.Time) error {
-	signatures := h[headerSignature]
-	for _, signature := range signatures {
-		if !strings.HasPrefix(signature, signaturePrefix) {
-			return ErrSignature
-		}
-	}
-	timestamps := h[headerTimestamp]
-	if len(signatures) == 0 || len(timestamps) == 0 {
-		return nil
-	}
-	return checkTimestamp(timestamps, now)
+func isSigned(h http.Header) bool {
+	return len(h[headerSignature]) > 0 || len(h[headerStandardSignature]) > 0
 }
 
-func checkStandard(h http.Header, now time.Time) error {
-	signatures := h[headerStandardSignature]
-	if len(signatures) == 0 {
-		return nil
-	}
-	for _, signature := range signatures {
-		if !strings.Contains(signature, standardPrefix) {
-			return ErrSignature
-		}
-	}
-	if ids := h[headerStandardID]; len(ids) != 1 || ids[0] == "" {
+// parse reads all signatures, and checks what the headers alone tell of them.
+func (s *signatures) parse(h http.Header, now time.Time) error {
+	s.sent = s.few[:0]
+	if len(h[headerSignature])+len(h[headerStandardSignature]) > maxProofs {
 		return ErrSignature
 	}
-	return checkTimestamp(h[headerStandardTimestamp], now)
-}
-
-// checkTimestamp checks a signed timestamp against the window.
-func checkTimestamp(values []string, now time.Time) error {
-	at, err := unixSeconds(values)
-	if err != nil {
+	if err := s.parseOwn(h, now); err != nil {
 		return err
 	}
-	if now.Sub(at).Abs() > timestampWindow {
-		return ErrStale
+	return s.parseStandard(h, now)
+}
+
+// parseOwn reads those of the sender's own two kinds, their hex digits in either
+// case.
+func (s *signatures) parseOwn(h http.Header, now time.Time) error {
+	values := h[headerSignature]
+	if len(values) == 0 {
+		return nil
 	}
+	for _, value := range values {
+		digits, found := strings.CutPrefix(value, signaturePrefix)
+		one := signature{proof: s.proofs}
+		if !found || len(digits) != hex.EncodedLen(len(one.sum)) {
+			return ErrSignature
+		}
+		if _, err := hex.Decode(one.sum[:], []byte(digits)); err != nil {
+			return ErrSignature
+		}
+		s.sent = append(s.sent, one)
+		s.proofs++
+	}
+	timestamps := h[headerTimestamp]
+	if len(timestamps) == 0 {
+		s.kinds |= isLegacy
+		return nil
+	}
+	if _, err := checkTimestamp(timestamps, now); err != nil {
+		return err
+	}
+	s.kinds |= isAccount
+	s.before = []byte(timestamps[0] + ".") // the text of the header is what is signed
 	return nil
 }
 
+// parseStandard reads those of Standard Webhooks. A header may hold several, of
+// which one has to be right: so a sender rotates its secret.
+func (s *signatures) parseStandard(h http.Header, now time.Time) error {
+	values := h[headerStandardSignature]
+	if len(values) == 0 {
+		return nil
+	}
+	for _, value := range values {
+		before := len(s.sent)
+		for text := range strings.FieldsSeq(value) {
+			one := signature{proof: s.proofs, standard: true}
+			if readStandard(&one.sum, text) {
+				s.sent = append(s.sent, one)
+			}
+		}
+		if len(s.sent) == before || len(s.sent) > maxProofs {
+			return ErrSignature
+		}
+		s.proofs++
+	}
+	ids := h[headerStandardID]
+	if len(ids) != 1 || ids[0] == "" {
+		return ErrSignature
+	}
+	at, err := checkTimestamp(h[headerStandardTimestamp], now)
+	if err != nil {
+		return err
+	}
+	s.kinds |= isStandard
+	s.standardBefore = append(strconv.AppendInt([]byte(ids[0]+"."), at, 10), '.')
+	return nil
+}
+
+// standardEncoding has one text for each signature.
+var standardEncoding = base64.StdEncoding.Strict()
+
+// readStandard reads a signature such as v1,<base64>; of other versions, none.
+func readStandard(sum *digest, text string) bool {
+	encoded, found := strings.CutPrefix(text, standardPrefix)
+	if !found || len(encoded) != standardEncoding.EncodedLen(len(sum)) {
+		return false
+	}
+	var decoded [sha256.Size + 1]byte // as DecodedLen has it for the padding
+	n, err := standardEncoding.Decode(decoded[:], []byte(encoded))
+	if err != nil || n != len(sum) {
+		return false
+	}
+	copy(sum[:], decoded[:])
+	return true
+}
+
+// checkTimestamp reads a signed timestamp, in unix seconds, and checks it against
+// the window.
+func checkTimestamp(values []string, now time.Time) (int64, error) {
+	seconds, err := unixSeconds(values)
+	if err != nil {
+		return 0, err
+	}
+	if now.Sub(time.Unix(seconds, 0)).Abs() > timestampWindow {
+		return 0, ErrStale
+	}
+	return seconds, nil
+}
+
 // unixSeconds reads a header that is given once and has digits only.
-func unixSeconds(values []string) (time.Time, error) {
+func unixSeconds(values []string) (int64, error) {
 	if len(values) != 1 || strings.Trim(values[0], "0123456789") != "" {
-		return time.Time{}, ErrTimestamp
+		return 0, ErrTimestamp
 	}
 	seconds, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil { // empty, or beyond an int64
-		return time.Time{}, ErrTimestamp
+		return 0, ErrTimestamp
 	}
-	return time.Unix(seconds, 0), nil
+	return seconds, nil
 }

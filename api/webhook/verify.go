@@ -1,18 +1,19 @@
 package webhook
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
-
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
+
+// ErrAddress says that no source may deliver from where a delivery came from: it
+// is an answer 403.
+var ErrAddress = errors.New("deliveries are not taken from this address")
 
 // The reasons for which a delivery is not authentic: each is an answer 401.
 var (
@@ -23,202 +24,211 @@ var (
 	ErrStale     = errors.New("the signature's timestamp is more than 5 minutes off: check the clocks")
 )
 
-// Verifier tells whether a delivery is authentic. It is safe for concurrent
-// use.
+// Verifier tells whose a delivery is. It is safe for concurrent use.
+//
+// A delivery is proven if at least one source takes it by its own rules: it comes
+// from the source's ranges, each signature that is present is of a kind that the
+// source accepts and verifies with one of its secrets, whatever a token says; or
+// no signature is present and a token is one of the source's. Of a source without
+// secrets signatures are not looked at. Proofs of several sources don't add up.
 //
 // One secret serves every kind of signature, and that is safe: to pass one kind
 // off as another, the border between the body and what is signed before it has
 // to move, and what is then left as the body is no JSON object.
 type Verifier struct {
-	secrets  []string
-	standard []*standardwebhooks.Webhook // the keys that the secrets may stand for
-	tokens   [][sha256.Size]byte
+	sources  []*rules
+	anywhere bool   // each source may deliver from anywhere
+	isOpen   bool   // everything is authentic
+	decoy    *rules // stands for sources that don't exist
 }
 
-// NewVerifier makes a Verifier of the configured secrets, which sign, and
-// tokens, which are sent as they are. Any number of each may be valid at once,
-// so that they can be rotated. With none at all, everything is authentic.
+// NewVerifier makes a Verifier of one source, DefaultSource, with the configured
+// secrets, which sign, and tokens, which are sent as they are. Any number of each
+// may be valid at once, so that they can be rotated. With none at all, everything
+// is authentic.
 //
-// It is an error if one is empty or has space around it: it would be no proof,
-// or none that a header can carry.
+// It is an error if one is no proof: see CheckProof.
 func NewVerifier(secrets, tokens []string) (*Verifier, error) {
-	v := &Verifier{}
-	for i, secret := range secrets {
-		if !isProper(secret) {
-			return nil, fmt.Errorf("webhook secret %d is empty or has space around it: set it without", i+1)
-		}
-		keys, err := standardKeys(secret)
-		if err != nil {
-			return nil, fmt.Errorf("webhook secret %d: %w", i+1, err)
-		}
-		v.secrets = append(v.secrets, secret)
-		v.standard = append(v.standard, keys...)
+	if len(secrets) == 0 && len(tokens) == 0 {
+		return &Verifier{isOpen: true, decoy: newDecoy()}, nil
 	}
-	for i, token := range tokens {
-		if !isProper(token) {
-			return nil, fmt.Errorf("webhook token %d is empty or has space around it: set it without", i+1)
+	source, err := NewSource(DefaultSource, secrets, tokens)
+	if err != nil {
+		return nil, err
+	}
+	return VerifierOf([]Source{source})
+}
+
+// VerifierOf makes a Verifier of several sources. Where a delivery could be
+// several ones', it is the first's. With none at all, nothing is authentic. It is
+// an error if two have one name.
+func VerifierOf(sources []Source) (*Verifier, error) {
+	v := &Verifier{decoy: newDecoy(), anywhere: true}
+	for _, s := range sources {
+		if slices.ContainsFunc(v.sources, func(r *rules) bool { return r.name == s.Name }) {
+			return nil, fmt.Errorf("two webhook sources have the name %q", s.Name)
 		}
-		v.tokens = append(v.tokens, sha256.Sum256([]byte(token)))
+		v.sources = append(v.sources, newRules(s))
+		v.anywhere = v.anywhere && len(s.Ranges) == 0
 	}
 	return v, nil
 }
 
-func isProper(s string) bool { return s != "" && strings.TrimSpace(s) == s }
+// IsOpen reports whether everything is authentic, since nothing is configured.
+func (v *Verifier) IsOpen() bool { return v.isOpen }
 
-// Required reports whether a delivery needs a proof.
-func (v *Verifier) Required() bool { return len(v.secrets) > 0 || len(v.tokens) > 0 }
+// Delivery is of a delivery what comes before its body.
+type Delivery struct {
+	Source string     // the only one whose it may be; empty: any
+	Client netip.Addr // where it came from; zero if that can't be told
+	Header http.Header
+}
 
-// VerifyHeaders tells before the body is read whether a delivery can be
-// authentic, at the time now: a token is right, or there are signatures that
-// the body may verify. It costs no more than the headers are long.
+// Claim is a delivery that may be authentic, as far as it can be told without its
+// body.
+type Claim struct {
+	now        time.Time
+	candidates []*rules // whose secrets may have signed it
+	source     string   // whose it is, if that is known
+	isProven   bool     // without the body
+	signatures signatures
+}
+
+// Screen tells before the body is read whether a delivery can be authentic, at
+// the time now: a token is right, or there are signatures that the body may
+// verify. It costs no more than the headers are long.
 //
-// The error is one of [ErrNoProof], [ErrToken], [ErrSignature], [ErrTimestamp]
-// and [ErrStale].
-func (v *Verifier) VerifyHeaders(h http.Header, now time.Time) error {
-	switch {
-	case !v.Required():
-		return nil
-	case v.isSigned(h):
-		return checkSignatures(h, now)
-	default:
-		return v.verifyToken(h)
+// The error is one of [ErrAddress], [ErrNoProof], [ErrToken], [ErrSignature],
+// [ErrTimestamp] and [ErrStale]. Where a delivery names its source, none of them
+// tells whether that exists.
+func (v *Verifier) Screen(d Delivery, now time.Time) (*Claim, error) {
+	if v.isOpen && (d.Source == "" || d.Source == DefaultSource) {
+		return &Claim{isProven: true}, nil
 	}
-}
-
-// Verify tells whether a delivery is authentic at the time now. body is the raw
-// body, to the byte.
-//
-// Where a secret is configured, every signature that is present must verify,
-// whatever a token says; a token suffices where none is present. Where no
-// secret is configured, signatures are not looked at. The errors are those of
-// [Verifier.VerifyHeaders].
-func (v *Verifier) Verify(h http.Header, body []byte, now time.Time) error {
-	if err := v.VerifyHeaders(h, now); err != nil {
-		return err
+	near := v.near(d.Client)
+	if len(near) == 0 && len(v.sources) > 0 {
+		return nil, ErrAddress
 	}
-	if !v.isSigned(h) {
-		return nil
+	meant := near
+	if d.Source != "" {
+		meant = filter(near, func(r *rules) bool { return r.name == d.Source })
 	}
-	if err := v.verifyBitHuman(h, body); err != nil {
-		return err
-	}
-	return v.verifyStandard(h, body)
-}
-
-// isSigned reports whether there is a signature to verify.
-func (v *Verifier) isSigned(h http.Header) bool {
-	return len(v.secrets) > 0 &&
-		(len(h[headerSignature]) > 0 || len(h[headerStandardSignature]) > 0)
-}
-
-// verifyBitHuman verifies the signatures of the sender's own two kinds, their
-// hex digits in either case. Each secret signs once, however often a header is
-// repeated.
-func (v *Verifier) verifyBitHuman(h http.Header, body []byte) error {
-	signatures := h[headerSignature]
-	if len(signatures) == 0 {
-		return nil
-	}
-	before := ""
-	if timestamps := h[headerTimestamp]; len(timestamps) > 0 {
-		before = timestamps[0] + "." // the text of the header is what is signed
-	}
-	var right []string
-	for _, secret := range v.secrets {
-		right = append(right, sign(secret, before, body))
-	}
-	for _, signature := range signatures {
-		if !isAmong(right, strings.ToLower(signature)) {
-			return ErrSignature
+	isSigned, digests := isSigned(d.Header), sentTokens(d.Header)
+	for _, r := range meant {
+		if (!isSigned || !r.signs()) && r.knows(digests, now) {
+			return &Claim{isProven: true, source: r.name}, nil
 		}
 	}
-	return nil
+	if isSigned && (d.Source != "" || slices.ContainsFunc(meant, (*rules).signs)) {
+		return v.claimSigned(d, meant, now)
+	}
+	if len(digests) > 0 && (d.Source != "" || slices.ContainsFunc(meant, (*rules).takesTokens)) {
+		return nil, ErrToken
+	}
+	return nil, ErrNoProof
 }
 
-// verifyStandard verifies the signatures of Standard Webhooks. A header may
-// hold several, of which one has to be right: so a sender rotates its secret.
-func (v *Verifier) verifyStandard(h http.Header, body []byte) error {
-	headers := h[headerStandardSignature]
-	if len(headers) == 0 {
-		return nil
-	}
-	right, err := v.signStandard(h, body)
-	if err != nil {
-		return err
-	}
-	for _, header := range headers {
-		isRight := func(signature string) bool { return isAmong(right, signature) }
-		if !slices.ContainsFunc(strings.Fields(header), isRight) {
-			return ErrSignature
-		}
-	}
-	return nil
-}
-
-// signStandard makes the signatures that are right for a delivery.
-func (v *Verifier) signStandard(h http.Header, body []byte) ([]string, error) {
-	at, err := unixSeconds(h[headerStandardTimestamp])
-	if err != nil {
+// claimSigned is for what signatures decide. A decoy has the work of a source
+// that doesn't exist, or has no such secret.
+func (v *Verifier) claimSigned(d Delivery, meant []*rules, now time.Time) (*Claim, error) {
+	c := &Claim{now: now}
+	if err := c.signatures.parse(d.Header, now); err != nil {
 		return nil, err
 	}
-	var right []string
-	for _, key := range v.standard {
-		signature, err := key.Sign(h.Get(headerStandardID), at, body)
-		if err != nil {
-			return nil, ErrSignature
+	c.candidates = filter(meant, func(r *rules) bool { return r.signs() && r.kinds.has(c.signatures.kinds) })
+	switch {
+	case len(c.candidates) > 0:
+		return c, nil
+	case d.Source == "":
+		return nil, ErrSignature
+	}
+	c.candidates = []*rules{v.decoy}
+	return c, nil
+}
+
+// near are the sources that may deliver from an address.
+func (v *Verifier) near(client netip.Addr) []*rules {
+	if v.anywhere {
+		return v.sources
+	}
+	client = client.Unmap().WithZone("")
+	return filter(v.sources, func(r *rules) bool { return r.isFrom(client) })
+}
+
+// filter is the slice itself where all are kept, as is common: that costs nothing.
+func filter(all []*rules, keep func(*rules) bool) []*rules {
+	first := slices.IndexFunc(all, func(r *rules) bool { return !keep(r) })
+	if first < 0 {
+		return all
+	}
+	kept := slices.Clone(all[:first])
+	for _, r := range all[first:] {
+		if keep(r) {
+			kept = append(kept, r)
 		}
-		right = append(right, signature)
 	}
-	return right, nil
+	return kept
 }
 
-// isAmong compares a signature with the right ones. How long it takes tells
-// nothing of what a right one looks like.
-func isAmong(right []string, signature string) bool {
-	for _, r := range right {
-		if hmac.Equal([]byte(r), []byte(signature)) {
-			return true
+// Hashes is how often Verify hashes the body: once for each secret that may have
+// signed it, and once more for a secret that may stand for two keys.
+func (c *Claim) Hashes() int {
+	n := 0
+	for _, r := range c.candidates {
+		n += r.hashes(&c.signatures, c.now)
+	}
+	return n
+}
+
+// Verify tells whose the delivery is, of its raw body, to the byte. The name is
+// empty where none is configured, so that everything is authentic. The error is
+// [ErrSignature].
+func (c *Claim) Verify(body []byte) (source string, err error) {
+	if c.isProven {
+		return c.source, nil
+	}
+	err = ErrSignature
+	for _, r := range c.candidates { // all of them, whichever it is
+		if r.verify(&c.signatures, body, c.now) && err != nil {
+			source, err = r.name, nil
 		}
 	}
-	return false
+	return source, err
 }
 
-// verifyToken looks for one right token in any of the headers that may carry
-// one.
-func (v *Verifier) verifyToken(h http.Header) error {
-	sent := sentTokens(h)
-	if len(v.tokens) == 0 || len(sent) == 0 {
-		return ErrNoProof
+// Verify tells of a delivery whose body is at hand whether it is authentic at the
+// time now, from anywhere. The errors are those of [Verifier.Screen].
+func (v *Verifier) Verify(h http.Header, body []byte, now time.Time) error {
+	claim, err := v.Screen(Delivery{Header: h}, now)
+	if err != nil {
+		return err
 	}
-	valid := 0
-	for _, token := range sent {
-		valid |= v.matchToken(token)
-	}
-	if valid == 0 {
-		return ErrToken
-	}
-	return nil
+	_, err = claim.Verify(body)
+	return err
 }
 
-// matchToken is 1 for a right token, else 0. Digests have one length, and all
-// of them are compared: the time tells neither a token's length nor which it is.
-func (v *Verifier) matchToken(token string) int {
-	digest := sha256.Sum256([]byte(token))
-	valid := 0
-	for i := range v.tokens {
-		valid |= subtle.ConstantTimeCompare(digest[:], v.tokens[i][:])
+// sentTokens are the digests of the tokens in any of the headers that may carry
+// one; none if they are more than anybody sends.
+func sentTokens(h http.Header) []digest {
+	var sent []digest
+	add := func(token string) {
+		if len(sent) <= maxProofs {
+			sent = append(sent, sha256.Sum256([]byte(token)))
+		}
 	}
-	return valid
-}
-
-func sentTokens(h http.Header) []string {
-	var tokens []string
 	for _, value := range h["Authorization"] {
-		scheme, token, _ := strings.Cut(value, " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			tokens = append(tokens, strings.TrimSpace(token))
+		if scheme, token, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
+			add(strings.TrimSpace(token))
 		}
 	}
-	tokens = append(tokens, h["X-Api-Key"]...)
-	return append(tokens, h["X-Webhook-Secret"]...)
+	for _, token := range h["X-Api-Key"] {
+		add(token)
+	}
+	for _, token := range h["X-Webhook-Secret"] {
+		add(token)
+	}
+	if len(sent) > maxProofs {
+		return nil
+	}
+	return sent
 }

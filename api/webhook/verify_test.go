@@ -86,6 +86,21 @@ func without(h http.Header, name string) http.Header {
 	return h
 }
 
+// repeated has the header so many times.
+func repeated(h http.Header, name string, times int) http.Header {
+	h[name] = slices.Repeat(h[name], times)
+	return h
+}
+
+// loosened sets bits of a base64 text that stand for nothing.
+func loosened(h http.Header) http.Header {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	signature := []byte(h.Get(stdSignature))
+	last := len(signature) - 2 // before the =
+	signature[last] = alphabet[strings.IndexByte(alphabet, signature[last])|1]
+	return with(h, stdSignature, string(signature))
+}
+
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1790607253, 0)
@@ -184,6 +199,17 @@ func TestVerify(t *testing.T) {
 		{"an empty signature header does not verify", "secrets", with(standard(secret, now), stdSignature, ""), ErrSignature},
 		{"a signature of another version does not verify", "secrets",
 			with(standard(secret, now), stdSignature, strings.Replace(standard(secret, now).Get(stdSignature), "v1,", "v2,", 1)), ErrSignature},
+		{"a signature whose last bits are not those of a signature is none", "secrets", loosened(standard(secret, now)), ErrSignature},
+		{"more signatures than anybody sends are no proof", "secrets", with(standard(secret, now), stdSignature,
+			strings.Repeat(standard(secret, now).Get(stdSignature)+" ", maxProofs+1)), ErrSignature},
+		{"as many signatures as are allowed are", "secrets", with(standard(secret, now), stdSignature,
+			strings.Repeat(standard(secret, now).Get(stdSignature)+" ", maxProofs)), nil},
+		{"more signature headers than anybody sends are no proof", "secrets", repeated(legacy(secret), headerSignature, maxProofs+1), ErrSignature},
+		{"as many signature headers as are allowed are", "secrets", repeated(legacy(secret), headerSignature, maxProofs), nil},
+		{"of as many signature headers each has to be right", "secrets",
+			join(repeated(legacy(secret), headerSignature, maxProofs-1), legacy("another")), ErrSignature},
+		{"more tokens than anybody sends are no proof", "tokens", repeated(headers("X-API-Key", token), "X-Api-Key", maxProofs+1), ErrNoProof},
+		{"as many tokens as are allowed are", "tokens", repeated(headers("X-API-Key", token), "X-Api-Key", maxProofs), nil},
 		{"a signature with another id is none", "secrets", with(standard(secret, now), stdID, "msg_2"), ErrSignature},
 		{"a signature without an id is none", "secrets", without(standard(secret, now), stdID), ErrSignature},
 		{"a signature with an empty id is none", "secrets", with(standard(secret, now), stdID, ""), ErrSignature},
@@ -228,8 +254,8 @@ func TestVerify(t *testing.T) {
 			if err := v.Verify(delivery.headers, signed, now); !errors.Is(err, delivery.want) {
 				t.Errorf("Verify: %v, want %v", err, delivery.want)
 			}
-			if err := v.VerifyHeaders(delivery.headers, now); err != nil && !errors.Is(err, delivery.want) {
-				t.Errorf("VerifyHeaders: %v, want %v or none", err, delivery.want)
+			if _, err := v.Screen(Delivery{Header: delivery.headers}, now); err != nil && !errors.Is(err, delivery.want) {
+				t.Errorf("Screen: %v, want %v or none", err, delivery.want)
 			}
 		})
 	}
@@ -252,7 +278,7 @@ func TestTheWindowIsExactToTheNanosecond(t *testing.T) {
 	}
 }
 
-func TestVerifyHeadersSparesTheBody(t *testing.T) {
+func TestScreenSparesTheBody(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1790607253, 0)
 	both := newVerifier(t, []string{secret}, []string{token})
@@ -270,22 +296,22 @@ func TestVerifyHeadersSparesTheBody(t *testing.T) {
 	} {
 		t.Run(hopeless.promise, func(t *testing.T) {
 			t.Parallel()
-			if err := both.VerifyHeaders(hopeless.headers, now); !errors.Is(err, hopeless.want) {
-				t.Errorf("VerifyHeaders: %v, want %v", err, hopeless.want)
+			if _, err := both.Screen(Delivery{Header: hopeless.headers}, now); !errors.Is(err, hopeless.want) {
+				t.Errorf("Screen: %v, want %v", err, hopeless.want)
 			}
 		})
 	}
 	t.Run("but not of one whose signature may verify", func(t *testing.T) {
 		t.Parallel()
-		if err := both.VerifyHeaders(legacy("another"), now); err != nil {
-			t.Errorf("VerifyHeaders: %v", err)
+		if _, err := both.Screen(Delivery{Header: legacy("another")}, now); err != nil {
+			t.Errorf("Screen: %v", err)
 		}
 	})
 }
 
 func TestNewVerifierTakesNoEmptyProof(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"", " ", "\n", "a ", "\ta"} {
+	for _, bad := range []string{"", " ", "\n", "a ", "\ta", "a\nb"} {
 		if _, err := NewVerifier([]string{secret, bad}, nil); err == nil || !strings.Contains(err.Error(), "secret 2") {
 			t.Errorf("secret %q: %v", bad, err)
 		}
@@ -295,13 +321,13 @@ func TestNewVerifierTakesNoEmptyProof(t *testing.T) {
 	}
 }
 
-func TestRequired(t *testing.T) {
+func TestIsOpen(t *testing.T) {
 	t.Parallel()
-	if newVerifier(t, nil, nil).Required() {
-		t.Error("a proof is required where none is configured")
+	if !newVerifier(t, nil, nil).IsOpen() {
+		t.Error("a proof is needed where none is configured")
 	}
-	if !newVerifier(t, []string{secret}, nil).Required() || !newVerifier(t, nil, []string{token}).Required() {
-		t.Error("no proof is required where one is configured")
+	if newVerifier(t, []string{secret}, nil).IsOpen() || newVerifier(t, nil, []string{token}).IsOpen() {
+		t.Error("no proof is needed where one is configured")
 	}
 }
 
@@ -384,9 +410,10 @@ func FuzzVerify(f *testing.F) {
 				h.Set(names[i], value)
 			}
 		}
-		early, err := v.VerifyHeaders(h, now), v.Verify(h, body, now)
+		_, early := v.Screen(Delivery{Header: h}, now)
+		err := v.Verify(h, body, now)
 		if early != nil && !errors.Is(err, early) {
-			t.Fatalf("VerifyHeaders says %v, Verify %v", early, err)
+			t.Fatalf("Screen says %v, Verify %v", early, err)
 		}
 		if err == nil && !isProven(h, body, now) {
 			t.Fatalf("%v passes without a proof", h)

@@ -19,8 +19,8 @@ import (
 // databaseFlags tell which database is meant.
 type databaseFlags struct {
 	DataDir          string `placeholder:"DIR" help:"Where the spool is and, if no database is configured, the private Postgres. Default: /var/lib/rapport for root, else ~/.local/share/rapport. RAPPORT_POSTGRES_BIN names the directory of Postgres's programs, if they are not found."`
-	DatabaseURL      string `name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
-	OwnerDatabaseURL string `name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
+	DatabaseURL      string `secret:"" name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
+	OwnerDatabaseURL string `secret:"" name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
 }
 
 // AfterApply fills in the default that depends on who runs it.
@@ -122,7 +122,12 @@ func (d *database) migrate(ctx context.Context, db *store.DB, wanted bool, logge
 }
 
 // withStore runs f on the database, beside a running server or without one.
-func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do func(*store.DB) error) (err error) {
+func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do func(*store.DB) error) error {
+	return f.withDatabase(ctx, logger, func(_ *database, db *store.DB) error { return do(db) })
+}
+
+// withDatabase is withStore for what needs to connect in another way, too.
+func (f *databaseFlags) withDatabase(ctx context.Context, logger *slog.Logger, do func(*database, *store.DB) error) (err error) {
 	if _, err := os.Stat(filepath.Join(f.DataDir, "postgres")); err != nil && !f.isConfigured() {
 		return fmt.Errorf("there is no Rapport data in %s: name it with --data-dir, or a database with --database-url", f.DataDir)
 	}
@@ -136,11 +141,13 @@ func (f *databaseFlags) withStore(ctx context.Context, logger *slog.Logger, do f
 		return err
 	}
 	defer db.Close()
-	return do(db)
+	return do(database, db)
 }
 
 type dbCmd struct {
-	URL dbURLCmd `cmd:"" name:"url" help:"Print a URL that psql can use."`
+	URL   dbURLCmd   `cmd:"" name:"url" help:"Print a URL that psql can use."`
+	Exec  dbExecCmd  `cmd:"" help:"Run psql, pg_dump and their like on the database."`
+	Roles dbRolesCmd `cmd:"" help:"Print the SQL that makes the roles and the database where Rapport may not."`
 }
 
 type dbURLCmd struct {

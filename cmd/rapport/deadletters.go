@@ -101,10 +101,10 @@ func (c *deadLettersRetryCmd) Run(ctx context.Context, io streams) error {
 // mark tells how many are to be tried again, and which of the named ones are none.
 func (c *deadLettersRetryCmd) mark(ctx context.Context, db *store.DB) (n int64, missing []string, err error) {
 	if c.All {
-		n, err = db.RetryAllDeadLetters(ctx)
+		n, err = db.RetryAllDeadLetters(ctx, cliActor())
 		return n, nil, err
 	}
-	found, err := db.RetryDeadLetters(ctx, c.Positions)
+	found, err := db.RetryDeadLetters(ctx, c.Positions, cliActor())
 	if err != nil {
 		return 0, nil, err
 	}

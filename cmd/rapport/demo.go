@@ -12,8 +12,8 @@ type demoCmd struct {
 	Rate          float64 `default:"200" help:"How many deliveries to send per second; 0 is as fast as possible."`
 	Concurrency   int     `default:"8" help:"How many deliveries may be under way at once."`
 	Seed          *uint64 `placeholder:"NUMBER" help:"Make up the same conversations again. Default: a random one, which is printed."`
-	WebhookSecret string  `placeholder:"SECRET,…" help:"The server's webhook secrets, as it has them; the first one signs."`
-	WebhookToken  string  `placeholder:"TOKEN,…" help:"The server's webhook tokens, as it has them; the first one is sent."`
+	WebhookSecret string  `secret:"" placeholder:"SECRET,…" help:"The server's webhook secrets, as it has them; the first one signs."`
+	WebhookToken  string  `secret:"" placeholder:"TOKEN,…" help:"The server's webhook tokens, as it has them; the first one is sent."`
 }
 
 // Run sends the conversations of a made-up day.

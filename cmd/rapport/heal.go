@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rapport/internal/heal"
+	"rapport/internal/redact"
 	"rapport/store"
 )
 
@@ -15,7 +16,7 @@ import (
 type recordFlags struct {
 	RecordURL    string `name:"record-url" default:"https://api.bithuman.ai" placeholder:"URL" help:"Where the sender's own record is. Default: ${default}."`
 	RecordUser   string `placeholder:"USER_ID" help:"Whose sessions to read there."`
-	RecordSecret string `placeholder:"SECRET" help:"The api-secret that the record asks for."`
+	RecordSecret string `secret:"" placeholder:"SECRET" help:"The api-secret that the record asks for."`
 }
 
 func (f *recordFlags) record() (*heal.Record, error) {
@@ -23,13 +24,13 @@ func (f *recordFlags) record() (*heal.Record, error) {
 }
 
 // healer reads the record with the defaults.
-func (f *recordFlags) healer(db *store.DB, logger *slog.Logger) (*heal.Healer, error) {
+func (f *recordFlags) healer(db *store.DB, mask *redact.Rules, logger *slog.Logger) (*heal.Healer, error) {
 	record, err := f.record()
 	if err != nil {
 		return nil, err
 	}
 	return &heal.Healer{
-		Record: record, DB: db, Settle: heal.DefaultSettle, Limit: heal.DefaultLimit, Logger: logger, Now: time.Now,
+		Record: record, DB: db, Redact: mask, Settle: heal.DefaultSettle, Limit: heal.DefaultLimit, Logger: logger, Now: time.Now,
 	}, nil
 }
 
@@ -37,6 +38,7 @@ type healCmd struct {
 	databaseFlags
 	logFlags
 	recordFlags
+	redactFlags
 	Settle time.Duration `default:"2m" placeholder:"DURATION" help:"For how long a session must have been still before it is healed. Default: ${default}."`
 	Limit  int           `default:"200" placeholder:"NUMBER" help:"How many sessions to ask the record for. Default: ${default}."`
 }
@@ -59,12 +61,19 @@ func (c *healCmd) Run(ctx context.Context, io streams) error {
 		return errors.New("--limit must be at least 1")
 	}
 	logger := c.logger(io.Err)
-	healer, err := c.healer(nil, logger) // so that nothing is started in vain
+	mask, err := c.redaction()
+	if err != nil {
+		return err
+	}
+	healer, err := c.healer(nil, mask, logger) // so that nothing is started in vain
 	if err != nil {
 		return err
 	}
 	healer.Settle, healer.Limit = c.Settle, c.Limit
 	return c.withStore(ctx, logger, func(db *store.DB) error {
+		if err := db.Audit(ctx, store.AuditEntry{Actor: cliActor(), Action: "log.heal", Subject: c.RecordUser}); err != nil {
+			return err
+		}
 		bar := heal.NewBar(io.Err)
 		healer.DB, healer.OnProgress = db, bar.Show
 		report, err := healer.Run(ctx)

@@ -97,7 +97,7 @@ func TestHeal(t *testing.T) {
 		t.Parallel()
 		db := storetest.New(t)
 		_, env := record(t)
-		out, log, code := runRapport(t, []string{"heal", "--database-url", db.URL("rapport_server"), "--record-secret", "not-this-one"}, env...)
+		out, log, code := runRapport(t, []string{"heal", "--database-url", db.URL("rapport_server")}, append(env, "RAPPORT_RECORD_SECRET=not-this-one")...)
 		if code != 1 || out != "" || strings.Count(log, "\n") != 1 || !strings.Contains(log, "check --record-secret") ||
 			strings.Contains(log, "not-this-one") {
 			t.Errorf("exit code %d, %q\n%s", code, out, log)

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"syscall"
 
@@ -46,8 +48,14 @@ type cli struct {
 	Heal        healCmd     `cmd:"" help:"Fetch from the sender's own record what its webhooks lost."`
 	Quarantine  quarantine  `cmd:"" help:"Deliveries that were authentic but are no event."`
 	DeadLetters deadLetters `cmd:"" help:"Events that could not be folded into their session."`
+	Key         keyCmd      `cmd:"" help:"API keys: who may read and steer over HTTP."`
+	Source      sourceCmd   `cmd:"" help:"Webhook sources: who may deliver, and how that is proven."`
+	Audit       auditCmd    `cmd:"" help:"Who did what with rights that not everybody has."`
+	Retain      retainCmd   `cmd:"" help:"Let go of what is too old, once."`
 	Verify      verifyCmd   `cmd:"" help:"Prove the sessions and the counters from the whole log; exit code 1 on any difference."`
+	Erase       eraseCmd    `cmd:"" help:"Erase what was said, for good, by session, user or agent; the numbers stay."`
 	Rebuild     rebuildCmd  `cmd:"" help:"Fold the sessions anew from the whole log, or with other settings, while everything goes on."`
+	Doctor      doctorCmd   `cmd:"" help:"Look at everything an operator has to care for, and say what to do; exit code 1 on a problem."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
@@ -55,13 +63,14 @@ type cli struct {
 // run is the program: main without the process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) error {
 	var exit *exitError
+	var warnings []string
 	parser, err := kong.New(&cli{},
 		kong.Name("rapport"),
 		kong.Description("Rapport is where the webhooks of talking avatars go: an event log in Postgres, and the sessions folded from it."),
 		kong.Vars{"version": version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(&exitError{code}) }),
-		kong.Resolvers(environment(getenv)),
+		kong.Resolvers(environment(getenv, &warnings)),
 		kong.ValueFormatter(helpWithVariable),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -70,7 +79,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	err = parseAndRun(parser, args)
+	err = parseAndRun(parser, args, stderr, &warnings)
 	if errors.As(err, &exit) && exit.code == 0 {
 		return nil // --help and --version have said it all
 	}
@@ -82,7 +91,7 @@ type exitError struct{ code int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
-func parseAndRun(parser *kong.Kong, args []string) (err error) {
+func parseAndRun(parser *kong.Kong, args []string, stderr io.Writer, warnings *[]string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			exit, ok := r.(*exitError)
@@ -97,9 +106,35 @@ func parseAndRun(parser *kong.Kong, args []string) (err error) {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w (see `rapport --help`)", err)
+		return fmt.Errorf("%w (see `rapport --help`)", withoutSecrets(err, args, secretFlags(parser.Model.Node)))
 	}
-	return command.Run()
+	*warnings = append(onCommandLine(command), *warnings...)
+	command.Bind(cautions(*warnings))
+	if err := command.Run(); err != nil {
+		return err // one clear line
+	}
+	if command.Selected().Target.Type() != reflect.TypeFor[serveCmd]() { // which has told them
+		warn(command, *warnings, stderr)
+	}
+	return nil
+}
+
+// cautions are what should be done better about the secrets that a command was given.
+type cautions []string
+
+// warn writes warnings as the command writes its log.
+func warn(command *kong.Context, warnings []string, stderr io.Writer) {
+	logger := new(logFlags).logger(stderr)
+	if selected := command.Selected(); selected != nil && selected.Target.CanAddr() {
+		if c, ok := selected.Target.Addr().Interface().(interface {
+			logger(io.Writer) *slog.Logger
+		}); ok {
+			logger = c.logger(stderr)
+		}
+	}
+	for _, warning := range warnings {
+		logger.Warn(warning)
+	}
 }
 
 // variable is the environment variable of a flag.
@@ -109,20 +144,34 @@ func variable(flag string) string {
 
 // environment gives flags that are not on the command line their value. An
 // empty variable is as good as none.
-func environment(getenv func(string) string) kong.Resolver {
+func environment(getenv func(string) string, warnings *[]string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if value := getenv(variable(flag.Name)); value != "" && flag.Name != "help" && flag.Name != "version" {
-			return value, nil
+		if flag.Name == "help" || flag.Name == "version" || isExplicit(flag) {
+			return nil, nil
 		}
-		return nil, nil
+		value := getenv(variable(flag.Name))
+		if isSecret(flag) {
+			var err error
+			if value, err = secretOf(flag.Name, getenv, warnings); err != nil {
+				return nil, err
+			}
+		}
+		if value == "" {
+			return nil, nil
+		}
+		return value, nil
 	})
 }
 
 func helpWithVariable(value *kong.Value) string {
-	if value.Flag == nil || value.Flag.Name == "help" || value.Flag.Name == "version" {
+	if value.Flag == nil || value.Flag.Name == "help" || value.Flag.Name == "version" || isExplicit(value.Flag) {
 		return value.Help
 	}
-	return fmt.Sprintf("%s ($%s)", strings.TrimSuffix(value.Help, "."), variable(value.Flag.Name))
+	variables := "$" + variable(value.Flag.Name)
+	if isSecret(value.Flag) {
+		variables += " or $" + fileVariable(value.Flag.Name)
+	}
+	return fmt.Sprintf("%s (%s)", strings.TrimSuffix(value.Help, "."), variables)
 }
 
 // release is set by the build: see the Makefile.

@@ -69,7 +69,7 @@ type process struct {
 	done chan struct{}   // closed when it has ended and its log is whole
 }
 
-var listening = regexp.MustCompile(`sessions="?GET (http://[^/]+)/sessions`)
+var listening = regexp.MustCompile(`sessions="?GET (https?://[^/]+)/sessions`)
 
 // serve starts `rapport serve` on a port of its own, and returns when it is
 // ready. It is killed at the end of the test, if it has not ended before.
@@ -174,7 +174,11 @@ func (p *process) post(body string, headers ...string) answer {
 }
 
 func (p *process) tryPost(body string, headers ...string) (answer, error) {
-	request, err := http.NewRequest(http.MethodPost, p.base+"/webhook", strings.NewReader(body))
+	return p.tryPostTo("/webhook", body, headers...)
+}
+
+func (p *process) tryPostTo(path, body string, headers ...string) (answer, error) {
+	request, err := http.NewRequest(http.MethodPost, p.base+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

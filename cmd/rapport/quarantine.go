@@ -13,6 +13,7 @@ import (
 
 	"rapport"
 	"rapport/api/webhook"
+	"rapport/internal/redact"
 	"rapport/store"
 )
 
@@ -68,13 +69,21 @@ func writeQuarantineJSON(io streams, entries []store.Quarantined) error {
 type quarantineReplayCmd struct {
 	databaseFlags
 	logFlags
+	redactFlags
 	IDs []int64 `arg:"" optional:"" name:"id" help:"Which entries; all of them if none is named."`
 }
 
 // Run replays.
 func (c *quarantineReplayCmd) Run(ctx context.Context, io streams) error {
+	mask, err := c.redaction()
+	if err != nil {
+		return err
+	}
 	return c.withStore(ctx, c.logger(io.Err), func(db *store.DB) error {
-		var replay replay
+		if err := db.Audit(ctx, store.AuditEntry{Actor: cliActor(), Action: "quarantine.replay", Subject: c.subject()}); err != nil {
+			return err
+		}
+		replay := replay{mask: mask}
 		err := c.replay(ctx, db, io, &replay)
 		_, _ = fmt.Fprintf(io.Out, "%d replayed, %d of them duplicates, %d still in the quarantine\n",
 			replay.appended, replay.duplicates, replay.refused)
@@ -82,8 +91,19 @@ func (c *quarantineReplayCmd) Run(ctx context.Context, io streams) error {
 	})
 }
 
+// subject names the entries for the audit.
+func (c *quarantineReplayCmd) subject() string {
+	if len(c.IDs) == 0 {
+		return "all"
+	}
+	return strings.Trim(fmt.Sprint(c.IDs), "[]")
+}
+
 // replay counts what became of the entries.
-type replay struct{ appended, duplicates, refused int }
+type replay struct {
+	appended, duplicates, refused int
+	mask                          *redact.Rules // what may have come before there were rules
+}
 
 func (c *quarantineReplayCmd) replay(ctx context.Context, db *store.DB, io streams, r *replay) error {
 	if len(c.IDs) > 0 {
@@ -131,7 +151,7 @@ func missing(ids []int64, entries []store.Quarantined) error {
 // makes a duplicate of the next replay.
 func replayEntries(ctx context.Context, db *store.DB, io streams, entries []store.Quarantined, r *replay) error {
 	for _, entry := range entries {
-		event, err := webhook.Decode(entry.Body, entry.FirstSeenAt, time.Now())
+		event, err := webhook.Decode(r.mask.Body(entry.Body), entry.FirstSeenAt, time.Now())
 		if err == nil {
 			event.Headers = entry.Headers
 			err = appendReplayed(ctx, db, entry, &event, r)

@@ -99,7 +99,21 @@ func (c *rebuildCmd) settings(ctx context.Context, database *database, logger *s
 		return rapport.Settings{}, err
 	}
 	settings.ScoreVersion = rapport.ScoreVersion
-	return settings, c.change(&settings)
+	if err := c.change(&settings); err != nil {
+		return rapport.Settings{}, err
+	}
+	return settings, db.Audit(ctx, store.AuditEntry{
+		Actor: cliActor(), Action: "session.rebuild", Details: settingsDetails(&settings),
+	})
+}
+
+// settingsDetails are the settings for the audit.
+func settingsDetails(s *rapport.Settings) map[string]any {
+	return map[string]any{
+		"idle_timeout": s.IdleTimeout.String(), "active_gap_cap": s.ActiveGapCap.String(), "quick_answer": s.QuickAnswer.String(),
+		"frustration_words": s.FrustrationWords, "frustration_sentiment": float64(s.FrustrationSentiment) / 1000,
+		"score_version": s.ScoreVersion,
+	}
 }
 
 func rebuild(ctx context.Context, ownerURL string, settings rapport.Settings, progress *rebuildProgress) (aggregator.Rebuilt, error) {

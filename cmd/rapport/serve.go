@@ -18,7 +18,6 @@ import (
 
 	"rapport/aggregator"
 	"rapport/api"
-	"rapport/api/webhook"
 	"rapport/internal/heal"
 	"rapport/store"
 	"rapport/store/embedpg"
@@ -30,10 +29,14 @@ type serveCmd struct {
 	logFlags
 	spoolFlags
 	recordFlags
+	redactFlags
+	retainFlags
+	tlsFlags
+	limitFlags
 	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Default: ${default}."`
-	WebhookSecret      string        `placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
-	WebhookToken       string        `placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
-	APIToken           string        `name:"api-token" placeholder:"TOKEN" help:"Token that reads carry in Authorization. Needed unless listening on loopback."`
+	WebhookSecret      string        `secret:"" placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
+	WebhookToken       string        `secret:"" placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
+	APIToken           string        `secret:"" name:"api-token" placeholder:"TOKEN" help:"The first API key, which may do everything; see rapport key. Needed unless there is another, or listening on loopback."`
 	MaxBodyBytes       int64         `default:"1048576" placeholder:"BYTES" help:"The largest webhook body that is accepted. Default: ${default} (1 MiB)."`
 	CommitDeadline     time.Duration `placeholder:"DURATION" help:"How long the database may take to keep a batch of deliveries, before they go to the spool (default: 2s) or, without one, are answered 503 (default: 8s)."`
 	QuarantineMaxAge   time.Duration `default:"720h" placeholder:"DURATION" help:"For how long the quarantine keeps a body that was last seen then. Default: ${default} (30 days)."`
@@ -42,6 +45,7 @@ type serveCmd struct {
 	ShutdownDelay      time.Duration `default:"0s" placeholder:"DURATION" help:"After SIGTERM, for how long /readyz says 503 while all is served as before: so long a balancer needs to notice. Default: ${default}."`
 	HealEvery          time.Duration `placeholder:"DURATION" help:"Read the sender's own record so often, and append the messages that no webhook has brought; see rapport heal. Default: never."`
 	PostgresListen     string        `placeholder:"HOST:PORT" help:"Open the private Postgres to Grafana and the like, for the role rapport_reader, whose password is in reader.password of the data directory."`
+	PprofListen        string        `placeholder:"HOST:PORT" help:"Serve Go's profiles of this process at /debug/pprof/ there: a loopback address, for it asks nobody who they are."`
 	Migrate            bool          `default:"true" negatable:"" help:"Bring the schema up to date at the start, as is the default."`
 }
 
@@ -63,25 +67,31 @@ const (
 const gcPercent = 400
 
 // Run serves until the context ends.
-func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
+func (c *serveCmd) Run(ctx context.Context, io streams, cautions cautions) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	logger := c.logger(io.Err)
-	verifier, err := c.verifier()
-	if err != nil {
-		return err
-	}
 	if err := c.check(); err != nil {
 		return err
 	}
+	telemetry, err := openTelemetry(ctx, os.Getenv, logger)
+	if err != nil {
+		return err
+	}
+	defer telemetry.close() // last of all
+	logger = telemetry.logger(logger, c.LogLevel)
 	// First of all, so that nothing is started in vain; who connects now waits.
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("can't listen on %s: %w", c.Listen, err)
 	}
 	defer func() { _ = listener.Close() }()
+	return c.serve(ctx, listener, telemetry, logger, cautions)
+}
 
+// serve opens what there is to be opened, and runs it.
+func (c *serveCmd) serve(ctx context.Context, listener net.Listener, telemetry *telemetry, logger *slog.Logger, cautions cautions) (err error) {
 	// Where deliveries can be kept without it, the database may come later.
 	address, err := c.address()
 	if err != nil {
@@ -97,7 +107,7 @@ func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, database.close()) }()
-	db, err := store.Open(ctx, database.ServerURL)
+	db, err := store.OpenTraced(ctx, database.ServerURL, telemetry.statements())
 	if err != nil {
 		return err
 	}
@@ -116,11 +126,26 @@ func (c *serveCmd) Run(ctx context.Context, io streams) (err error) {
 			return err
 		}
 	}
-	server, err := c.assemble(db, database, bringUp, spools, verifier, logger)
+	keys, err := c.keys(ctx, db, bringUp.pending() != nil, logger)
+	if err != nil {
+		return err
+	}
+	sources, err := c.openSources(ctx, db, bringUp.pending() != nil, address, logger)
+	if err != nil {
+		return err
+	}
+	server, err := c.assemble(db, database, bringUp, spools, sources, keys, telemetry, logger)
+	if err != nil {
+		return err
+	}
+	listener, err = c.guard(server, listener, logger)
 	if err != nil {
 		return err
 	}
 	c.greet(listener, database, logger)
+	for _, caution := range cautions {
+		logger.Warn(caution)
+	}
 	if bringUp.pending() == nil { // else it could not be asked
 		warnOfRights(ctx, db, logger)
 	}
@@ -145,26 +170,39 @@ type serviceFunc func(context.Context) error
 
 func (f serviceFunc) Run(ctx context.Context) error { return f(ctx) }
 
-func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spools *spools, verifier *webhook.Verifier, logger *slog.Logger) (*server, error) {
-	bounds := store.QuarantineBounds{MaxAge: c.QuarantineMaxAge, MaxBytes: c.QuarantineMaxBytes}
+func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spools *spools, sources *sourceKeeper, keys *api.Keys, telemetry *telemetry, logger *slog.Logger) (*server, error) {
+	retention, err := c.retention()
+	if err != nil {
+		return nil, err
+	}
+	bounds := store.QuarantineBounds{MaxAge: retention.QuarantineAge(c.QuarantineMaxAge), MaxBytes: c.QuarantineMaxBytes}
 	metrics := api.NewMetrics()
+	mask, err := c.redaction()
+	if err != nil {
+		return nil, err
+	}
+	if mask != nil {
+		logger.Info("deliveries are masked before they are kept", "rules", mask.Names())
+	}
 	watch := store.NewWatch(database.ServerURL)
 	s := &server{draining: new(atomic.Bool), leaving: new(atomic.Bool), shutdownDelay: c.ShutdownDelay, logger: logger}
 	s.ingest = ingest.New(db, ingest.Options{
 		Deadline: c.CommitDeadline, Quarantine: bounds, Spools: spools.all(), Ready: up.pending(),
-		OnCommit: metrics.OnCommit, Logger: logger,
+		OnCommit: telemetry.onCommit(metrics.OnCommit), Logger: logger,
 	})
 	s.others = []service{
 		watch,
 		serviceFunc(db.Announce),
 		serviceFunc(s.ingest.Drain),
+		keys,
 		up.then(func(ctx context.Context, sessions *aggregator.Sessions) error {
 			return aggregator.NewFollower(db, watch, sessions, logger).Run(ctx)
 		}),
-		&store.Maintenance{DB: db, Quarantine: bounds, Logger: logger},
+		up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return sources.Run(ctx) }),
+		&store.Maintenance{DB: db, Quarantine: bounds, Retention: retention, Logger: logger},
 	}
 	if c.HealEvery > 0 {
-		healer, err := c.healer(db, logger)
+		healer, err := c.healer(db, mask, logger)
 		if err != nil {
 			return nil, err
 		}
@@ -174,18 +212,26 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 	if database.private != nil {
 		s.others = append(s.others, database.private)
 	}
+	if c.PprofListen != "" {
+		profiles, err := openProfiles(c.PprofListen, logger)
+		if err != nil {
+			return nil, err
+		}
+		s.others = append(s.others, profiles)
+	}
 	handler, err := api.New(api.Config{
-		DB: db, Watch: watch, Ingest: s.ingest, Verifier: verifier, APIToken: c.APIToken,
-		MaxBodyBytes: c.MaxBodyBytes, Now: time.Now, Logger: logger, Metrics: metrics, LagAlarm: c.LagAlarm,
-		Draining: s.draining, Version: version(),
+		DB: db, Watch: watch, Ingest: s.ingest, Sources: sources.sources, APIToken: c.APIToken,
+		Keys: keys, Exposed: c.isExposed(),
+		MaxBodyBytes: c.MaxBodyBytes, Redact: mask, Now: time.Now, Logger: logger, Metrics: metrics, LagAlarm: c.LagAlarm,
+		Draining: s.draining, Version: version(), Traces: telemetry.requests(), TrustedProxies: c.trusted(), Limits: c.limits(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.http = &http.Server{
-		Handler:           lastAnswers(handler, s.leaving),
+		Handler:           lastAnswers(handler, s.leaving.Load),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       20 * time.Second,
+		ReadTimeout:       readTimeoutFor(c.MaxBodyBytes),
 		WriteTimeout:      80 * time.Second, // a read may wait for a minute
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
@@ -194,10 +240,11 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 	return s, nil
 }
 
-// lastAnswers tells clients to close their connections, once the server leaves.
-func lastAnswers(next http.Handler, leaving *atomic.Bool) http.Handler {
+// lastAnswers tells clients to close their connections, where each answer is the
+// last of its connection.
+func lastAnswers(next http.Handler, isLast func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if leaving.Load() {
+		if isLast() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
@@ -221,7 +268,7 @@ func (s *server) run(ctx context.Context, listener net.Listener) error {
 	go func() { ingested <- s.ingest.Run(ingesting) }()
 	var closing atomic.Bool
 	group.Go(func() error {
-		if err := s.http.Serve(listener); !closing.Load() {
+		if err := s.serve(listener); !closing.Load() {
 			return fmt.Errorf("serving HTTP: %w", err)
 		}
 		return nil
@@ -266,18 +313,6 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (c *serveCmd) verifier() (*webhook.Verifier, error) {
-	secrets, err := list("webhook-secret", c.WebhookSecret)
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := list("webhook-token", c.WebhookToken)
-	if err != nil {
-		return nil, err
-	}
-	return webhook.NewVerifier(secrets, tokens)
-}
-
 // list splits a comma-separated flag. One that is set but names nothing is an
 // error: it would leave the door open.
 func list(flag, value string) ([]string, error) {
@@ -303,17 +338,29 @@ func (c *serveCmd) check() error {
 		return fmt.Errorf("--listen must be HOST:PORT, such as 127.0.0.1:8080: %w", err)
 	}
 	var missing []string
-	if c.WebhookSecret == "" && c.WebhookToken == "" {
-		missing = append(missing, "RAPPORT_WEBHOOK_SECRET or RAPPORT_WEBHOOK_TOKEN (proof that a webhook is the sender's)")
+	if _, err := c.environmentSources(); err != nil {
+		return err
 	}
-	if c.APIToken == "" {
-		missing = append(missing, "RAPPORT_API_TOKEN (for reading)")
+	if c.WebhookSecret == "" && c.WebhookToken == "" && !c.mayHaveKeys() { // nor sources
+		missing = append(missing, needsProof)
+	}
+	if c.APIToken == "" && !c.mayHaveKeys() {
+		missing = append(missing, needsToken)
 	}
 	if !isLoopback(host) && len(missing) > 0 {
 		return fmt.Errorf("listening on %s, which is not loopback, needs %s", c.Listen, strings.Join(missing, " and "))
 	}
+	if err := errors.Join(c.checkTLS(), c.checkLimits()); err != nil {
+		return err
+	}
 	if strings.TrimSpace(c.APIToken) != c.APIToken {
 		return fmt.Errorf("--api-token (%s) has space around it, which no header can carry", variable("api-token"))
+	}
+	if _, err := c.redaction(); err != nil {
+		return err
+	}
+	if _, err := c.retention(); err != nil {
+		return err
 	}
 	if c.MaxBodyBytes < 1 {
 		return errors.New("--max-body-bytes must be at least 1")
@@ -345,16 +392,9 @@ func isLoopback(host string) bool {
 
 // greet says what runs where, and what is open.
 func (c *serveCmd) greet(listener net.Listener, database *database, logger *slog.Logger) {
-	host, _, _ := net.SplitHostPort(c.Listen)
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	base := "http://" + net.JoinHostPort(host, port)
+	base := c.base(c.Listen, listener)
 	logger.Info("rapport is ready", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
-	if c.WebhookSecret == "" && c.WebhookToken == "" {
-		logger.Warn("webhooks are taken without proof, since no RAPPORT_WEBHOOK_SECRET or RAPPORT_WEBHOOK_TOKEN is set")
-	}
-	if c.APIToken == "" {
-		logger.Warn("reads are answered to this machine alone, and to all of it, since no RAPPORT_API_TOKEN is set")
-	}
+	c.warnOfPlainHTTP(c.Listen, logger)
 	if database.private != nil && c.PostgresListen != "" {
 		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader",
 			"password_file", filepath.Join(c.DataDir, "reader.password"))

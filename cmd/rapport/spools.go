@@ -81,7 +81,8 @@ func (f *spoolFlags) openSpools(dataDir string, logger *slog.Logger) (_ *spools,
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := os.MkdirAll(dataDir, 0o755); err != nil {
+	err = os.MkdirAll(dataDir, 0o755) // #nosec G301 -- Postgres's own user passes through it to its cluster
+	if err != nil {
 		return nil, fmt.Errorf("the spool needs a data directory that it may write (--data-dir), or --no-spool: %w", err)
 	}
 	for number := 1; number <= maxSpools; number++ {

@@ -32,6 +32,7 @@ told in one line, and makes the exit code 1:
   - columns of an event that are not what its payload says; rows in another month's partition
   - sessions and texts that are missing, too many, or have another value in any column
   - rollups made with other settings; dead letters of no event; counters that do not add up
+  - texts and names of what was erased; erased sessions that their stubs (times, types, roles) contradict
 
 What can't be told, for nothing else says it: received_at (but of undated events and of the newest),
 the received headers, fields of a room.join or chat.push that Rapport reads nothing from, where a healed
@@ -40,6 +41,10 @@ of a quarantined body, the times and attempts of followers and dead letters, and
 duplicates. That one includes what was tried again because the answer to a commit was lost, so that
 "received" can be greater than what the sender sent. What was spooled has been answered 200 before
 anybody knew what becomes of it.
+
+Sessions that began before the horizon of retention are taken as they are: what they were folded from may
+be gone. That all of its events are counted in some session, and that no other position is missing than
+those that were dropped, is proved all the same.
 
 It keeps Postgres from cleaning up behind changes, and "rapport rebuild" from finishing, as long as it runs.`
 }

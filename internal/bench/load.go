@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"rapport/api/webhook"
 )
 
@@ -57,7 +59,8 @@ func load(ctx context.Context, addr string, o options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-post", addr, "-connections", fmt.Sprint(o.connections), "-duration", o.duration.String())
+	cmd := exec.CommandContext(ctx, self, "-post", addr, "-connections", fmt.Sprint(o.connections), "-duration", o.duration.String(),
+		"-rate", fmt.Sprint(o.rate), fmt.Sprintf("-forge=%v", o.forge))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -71,9 +74,20 @@ func load(ctx context.Context, addr string, o options) (float64, error) {
 func postAll(o options) error {
 	debug.SetGCPercent(-1) // it ends soon
 	g := generator{run: fmt.Sprint(os.Getpid())}
-	deliveries := make([]delivery, int(o.duration.Seconds()*60_000))
+	perSecond := 60_000 // more than any server takes
+	if o.rate > 0 {
+		perSecond = o.rate
+	}
+	deliveries := make([]delivery, int(o.duration.Seconds()*float64(perSecond)))
 	for i := range deliveries {
 		deliveries[i] = g.next()
+		if o.forge {
+			deliveries[i].signature = forged
+		}
+	}
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if o.rate > 0 {
+		pace = rate.NewLimiter(rate.Limit(o.rate), o.connections)
 	}
 	var next, answered atomic.Int64
 	var firstErr error
@@ -90,7 +104,9 @@ func postAll(o options) error {
 			}
 			defer func() { _ = connection.conn.Close() }()
 			sender := newSender(o.post, connection)
+			sender.isRefused = o.forge
 			for i := next.Add(1) - 1; i < int64(len(deliveries)) && time.Now().Before(end); i = next.Add(1) - 1 {
+				_ = pace.Wait(context.Background())
 				if err := sender.post(deliveries[i]); err != nil {
 					once.Do(func() { firstErr = err })
 					return
@@ -106,8 +122,9 @@ func postAll(o options) error {
 
 // sender posts deliveries over connections that it keeps.
 type sender struct {
-	url    string
-	client *http.Client
+	url       string
+	client    *http.Client
+	isRefused bool // the deliveries are forged
 }
 
 func newSender(addr string, transport http.RoundTripper) *sender {
@@ -138,7 +155,8 @@ func (l *line) RoundTrip(request *http.Request) (*http.Response, error) {
 	return http.ReadResponse(l.reader, request)
 }
 
-// post sends one, and reads the whole answer. Anything but 200 is an error.
+// post sends one, and reads the whole answer. Anything but 200 is an error; of a
+// forged one, anything but 401 and 429.
 func (s *sender) post(d delivery) error {
 	request, err := http.NewRequest(http.MethodPost, s.url, bytes.NewReader(d.body))
 	if err != nil {
@@ -154,7 +172,10 @@ func (s *sender) post(d delivery) error {
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
+	if s.isRefused && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusTooManyRequests) {
+		return nil
+	}
+	if s.isRefused || response.StatusCode != http.StatusOK {
 		return fmt.Errorf("answered %s", response.Status)
 	}
 	return nil

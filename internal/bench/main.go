@@ -24,6 +24,9 @@ func main() {
 	flag.IntVar(&o.single, "single", 1000, "single deliveries whose latency is measured; 0 for none")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of rapport under load to this file")
 	flag.StringVar(&o.post, "post", "", "only post to this address: what the benchmark has its own processes do")
+	flag.BoolVar(&o.forge, "forge", false, "with -post: send wrong signatures")
+	flag.IntVar(&o.rate, "rate", 0, "with -post: so many a second at most; 0 for no limit")
+	flag.BoolVar(&o.hostile, "hostile", false, "only measure deliveries beside an attack")
 	flag.Parse()
 	run := run
 	if o.post != "" {
@@ -46,6 +49,9 @@ type options struct {
 	single      int
 	profile     string
 	post        string
+	forge       bool
+	rate        int
+	hostile     bool
 }
 
 func run(ctx context.Context, o options) error {
@@ -54,12 +60,18 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer s.stop()
+	if o.hostile {
+		return hostile(ctx, s, o)
+	}
 	if o.single > 0 {
 		if err := single(ctx, s, o); err != nil {
 			return err
 		}
 	}
-	return throughput(ctx, s, o)
+	if err := throughput(ctx, s, o); err != nil {
+		return err
+	}
+	return unproven(ctx, s, o)
 }
 
 // throughput compares deliveries per second.

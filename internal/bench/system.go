@@ -17,7 +17,6 @@ import (
 
 	"rapport/aggregator"
 	"rapport/api"
-	"rapport/api/webhook"
 	"rapport/store"
 	"rapport/store/embedpg"
 	"rapport/store/ingest"
@@ -101,7 +100,7 @@ func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (htt
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := webhook.NewVerifier([]string{secret}, nil)
+	sources, err := api.NewSources([]string{secret}, nil, true)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +122,10 @@ func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (htt
 		s.stops = append(s.stops, func() { <-done })
 	}
 	s.stops = append(s.stops, cancel)
-	return api.New(api.Config{DB: s.db, Watch: s.watch, Ingest: in, Verifier: verifier, Metrics: metrics, Logger: logger})
+	return api.New(api.Config{
+		DB: s.db, Watch: s.watch, Ingest: in, Sources: sources, Metrics: metrics, Logger: logger,
+		Limits: api.Limits{KeyRate: 100, UnprovenRate: 60, Reads: 64}, // as `rapport serve` has them
+	})
 }
 
 // bare is what every handler costs: the body is read, 200 is answered.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rapport"
+	"rapport/internal/redact"
 )
 
 // payload is a message of the record as the log keeps it: what the record says, and
@@ -109,36 +110,32 @@ func Decode(stored []byte, healedFrom string, receivedAt time.Time) (rapport.Eve
 // origin is what the messages of one transcript have in common.
 type origin struct {
 	session    Session
+	mask       *redact.Rules
 	agentID    string // that they have in the log
 	healedFrom string
 	receivedAt time.Time
+	earliest   time.Time // no message that is kept is earlier
 	latest     time.Time // no message can be later
 }
 
 // maxAhead is how far a message may be ahead of the newest receipt.
 const maxAhead = 24 * time.Hour
 
-// earliest is before the sender existed: no message can be older.
-var earliest = time.Date(2015, time.January, 1, 0, 0, 0, 0, time.UTC)
-
 // events makes the messages of a transcript what they are in the log. What has no
-// text, no time or an impossible one is skipped, and counted.
+// text, no time or an impossible one, and what is too old, is skipped, and counted.
 func (o *origin) events(messages []Message) (events []*rapport.Event, skipped int) {
-	type utterance struct {
-		role, text string
-		at         time.Time
-	}
 	said := make(map[utterance]int)
 	for _, m := range messages {
 		at, ok := readTime(m.Timestamp)
-		if !ok || !m.HasText || len(m.Text) > maxTextBytes || at.Before(earliest) || at.After(o.latest) {
+		if !ok || !m.HasText || len(m.Text) > maxTextBytes || at.Before(o.earliest) || at.After(o.latest) {
 			skipped++
 			continue
 		}
-		same := utterance{role(m.Role), rapport.CleanText(m.Text), at}
+		text := o.mask.Text(m.Text)
+		same := utterance{role(m.Role), rapport.CleanText(text), at.UnixMicro()}
 		p := payload{
 			Source: source, AgentID: o.agentID, AgentCode: o.session.AgentCode, SessionID: o.session.ID,
-			RoomName: o.session.RoomName, Timestamp: m.Timestamp, Role: m.Role, Message: m.Text, Ordinal: said[same],
+			RoomName: o.mask.Text(o.session.RoomName), Timestamp: m.Timestamp, Role: m.Role, Message: text, Ordinal: said[same],
 		}
 		e, err := p.event()
 		if err != nil {

@@ -16,9 +16,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"rapport"
+	"rapport/internal/redact"
 	"rapport/store"
 )
 
@@ -26,6 +26,7 @@ import (
 type Healer struct {
 	Record *Record
 	DB     *store.DB
+	Redact *redact.Rules // what is masked of a text before it is kept; nil for nothing
 	Settle time.Duration // for how long a session must have been still before it is healed
 	Limit  int           // of sessions
 	Logger *slog.Logger
@@ -60,7 +61,7 @@ type Report struct {
 	Messages int // of the transcripts, but for those that are left for the next time
 	Present  int // of them: in the log already
 	Healed   int // of them: appended
-	Skipped  int // of them: without a text or a possible time
+	Skipped  int // of them: without a text or a possible time, or older than what the log keeps
 
 	// Cut says that the record listed as many sessions as it was asked for: older
 	// ones may be missing.
@@ -182,18 +183,42 @@ func (h *Healer) healSession(ctx context.Context, s Session, r *Report) error {
 	if err != nil {
 		return err
 	}
+	horizon, err := h.DB.Horizon(ctx)
+	if err != nil {
+		return databaseError{err}
+	}
+	oldest := horizon.Frozen().Add(rapport.HealedWithin) // an older message may be one of those that have gone
 	latest := now
 	if newest := h.DB.NewestReceipt(); newest.After(latest) {
 		latest = newest
 	}
+	if messages, err = h.withoutErased(ctx, store.Conversation{AgentID: agentID, SessionID: rapport.CleanText(s.ID)}, messages); err != nil {
+		return err
+	}
 	o := origin{
-		session: s, agentID: agentID, healedFrom: h.Record.TranscriptURL(s.ID), receivedAt: now,
-		latest: latest.Add(maxAhead),
+		session: s, mask: h.Redact, agentID: agentID, healedFrom: h.Record.TranscriptURL(s.ID), receivedAt: now,
+		earliest: oldest, latest: latest.Add(maxAhead),
 	}
 	events, skipped := o.events(messages)
 	r.Messages += len(messages)
 	r.Skipped += skipped
 	return h.healEvents(ctx, events, r)
+}
+
+// withoutErased passes over what was erased: it is no loss. The record has whole
+// seconds, cut or rounded.
+func (h *Healer) withoutErased(ctx context.Context, of store.Conversation, messages []Message) ([]Message, error) {
+	until, erased, err := h.DB.ErasedUntil(ctx, of)
+	if err != nil {
+		return nil, databaseError{err}
+	}
+	if !erased {
+		return messages, nil
+	}
+	return slices.DeleteFunc(messages, func(m Message) bool {
+		at, ok := readTime(m.Timestamp)
+		return ok && !at.After(until.Add(rapport.HealedWithin))
+	}), nil
 }
 
 func fits(id string) bool { return len(rapport.CleanText(id)) <= rapport.MaxIDBytes }
@@ -251,29 +276,22 @@ func chunk(events []*rapport.Event) int {
 
 func (h *Healer) healChunk(ctx context.Context, events []*rapport.Event) (healed int, err error) {
 	first, last := events[0], events[len(events)-1]
-	maxChars := 0
-	for _, e := range events {
-		maxChars = max(maxChars, utf8.RuneCountInString(e.Text))
-	}
+	compared := compareBy(h.Redact, events)
 	log, err := h.DB.MessagesWithin(ctx, store.Conversation{AgentID: first.AgentID, SessionID: first.SessionID}, store.Span{
 		StartedAt:   first.OccurredAt.Add(-rapport.HealedWithin),
 		LastEventAt: last.OccurredAt.Add(rapport.HealedWithin),
-	}, maxChars)
+	}, compared.maxChars)
 	if err != nil {
 		return 0, err
 	}
-	before := make(map[rapport.Fingerprint]bool)
-	for _, e := range log {
-		before[e.Fingerprint] = e.IsHealed()
-	}
-	missing := slices.DeleteFunc(rapport.Missing(events, log), func(e *rapport.Event) bool { return before[e.Fingerprint] })
+	missing := compared.missing(events, log)
 	for batch := range slices.Chunk(missing, chunkSize) {
 		appended, err := h.DB.Append(ctx, batch)
 		if err != nil {
 			return healed, err
 		}
 		for _, a := range appended {
-			if !a.Duplicate { // another server's
+			if !a.Duplicate && !a.Erased { // another server's, or gone since we looked
 				healed++
 			}
 		}

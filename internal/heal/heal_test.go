@@ -450,3 +450,25 @@ func TestAServiceHealsOnThoughARunFails(t *testing.T) {
 	}
 	requireMessages(t, db, "s", 1)
 }
+
+func TestWhatWasErasedIsNoLoss(t *testing.T) {
+	t.Parallel()
+	const secret = "Xylophone"
+	db := storetest.New(t)
+	server := recordtest.New(t, said("s", line(0, "user", secret+" 1"), line(10*time.Second, "assistant", secret+" 2"), line(time.Minute, "user", secret+" 3")))
+	deliver(t, db, delivered("s", 0, "user", secret+" 1"), delivered("s", 10*time.Second, "agent", secret+" 2"))
+	sessions(t, db, "s")
+	plan, err := db.PlanErasure(t.Context(), store.ErasureRequest{Kind: store.EraseSession, SessionID: "s", By: "cli:test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Erase(t.Context(), plan, nil); err != nil {
+		t.Fatal(err)
+	}
+	if report := run(t, newHealer(t, db, server)); report.Healed != 0 || report.Messages != 0 || report.Skipped != 0 {
+		t.Errorf("%s", &report)
+	}
+	if found := storetest.Query(t, db, "postgres", pgx.RowTo[string], "SELECT e::text FROM events e WHERE e::text LIKE '%' || $1 || '%'", secret); len(found) > 0 {
+		t.Error(found)
+	}
+}

@@ -47,6 +47,7 @@ type Row struct {
 	ScoreVersion      int      `json:"score_version"`
 	FirstPosition     int64    `json:"first_position"`
 	LastPosition      int64    `json:"last_position"`
+	ErasedAt          *string  `json:"erased_at"` // never: what was erased can't be computed
 }
 
 // window is one session's events in order, each once. It is never empty.

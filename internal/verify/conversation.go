@@ -21,19 +21,30 @@ func newGroup(sessionID string) *group {
 	return &group{sessionID: sessionID, conversations: make(map[string]*conversation)}
 }
 
-func (g *group) add(fold *rapport.Fold, e *rapport.Event) {
+func (g *group) add(fold *rapport.Fold, e *rapport.Event) { g.conversation(e).add(fold, e) }
+
+// bury takes a stub.
+func (g *group) bury(e *rapport.Event) {
+	c := g.conversation(e)
+	c.stubs = append(c.stubs, stubOf(e))
+}
+
+func (g *group) conversation(e *rapport.Event) *conversation {
 	c := g.conversations[e.AgentID]
 	if c == nil {
 		c = &conversation{limit: stretchBytes}
 		g.conversations[e.AgentID] = c
 	}
-	c.add(fold, e)
+	return c
 }
 
 // end folds what is left, into the sessions in the order of their keys.
 func (g *group) end(fold *rapport.Fold, to *chunk) {
 	for _, agentID := range slices.Sorted(maps.Keys(g.conversations)) {
 		c := g.conversations[agentID]
+		if len(c.stubs) > 0 {
+			to.graves = append(to.graves, &grave{store.Conversation{AgentID: agentID, SessionID: g.sessionID}, c.stubs})
+		}
 		c.fold(fold, len(c.pending))
 		if c.failed != nil {
 			to.add("session", "sessions of %s/%s can't be folded: %s", name(agentID), name(g.sessionID), quote(fmt.Sprint(c.failed)))
@@ -54,7 +65,8 @@ type conversation struct {
 	windows    []*rapport.Window
 	healedAt   []time.Time
 	superseded []store.HealedMessage
-	failed     any // what the fold panicked with
+	failed     any    // what the fold panicked with
+	stubs      []stub // what was erased of it
 }
 
 const (

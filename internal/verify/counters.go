@@ -56,11 +56,11 @@ func (v *verifier) checkQuarantine() {
 		return
 	}
 	t, seen := *v.recorded.Tally, v.recorded.Quarantine.Seen
-	if t.Received != seen+t.Pruned+t.Replayed {
-		v.report.add("quarantine", "the quarantine received %d deliveries, but %d are there, %d were pruned and %d replayed",
-			t.Received, seen, t.Pruned, t.Replayed)
+	if t.Received != seen+t.Pruned+t.Replayed+t.Erased {
+		v.report.add("quarantine", "the quarantine received %d deliveries, but %d are there, %d were pruned, %d replayed and %d erased",
+			t.Received, seen, t.Pruned, t.Replayed, t.Erased)
 	}
-	if t.Pruned < 0 || t.Replayed < 0 {
-		v.report.add("quarantine", "quarantine_tally says that %d deliveries were pruned and %d replayed", t.Pruned, t.Replayed)
+	if t.Pruned < 0 || t.Replayed < 0 || t.Erased < 0 {
+		v.report.add("quarantine", "quarantine_tally says that %d deliveries were pruned, %d replayed and %d erased", t.Pruned, t.Replayed, t.Erased)
 	}
 }

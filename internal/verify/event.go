@@ -48,6 +48,15 @@ func (v *verifier) checkEvent(row *store.LogRow, c *chunk) rapport.Fingerprint {
 	if want := store.PartitionOf(row.OccurredAt); row.Partition != want {
 		c.add("event", "event %d: lies in the partition %s, its month is that of %s", row.Position, name(row.Partition), want)
 	}
+	if retained := &v.recorded.Retained; retained.IsDropped(row.OccurredAt) {
+		c.add("event", "event %d: is of %s, which was dropped", row.Position, row.OccurredAt.Format("2006-01"))
+	} else if row.Erasure == nil && retained.IsStubbed(row.OccurredAt) {
+		c.add("event", "event %d: is whole, but the messages of %s are gone", row.Position, row.OccurredAt.Format("2006-01"))
+	}
+	if row.Erasure != nil {
+		return v.checkErased(row, c)
+	}
+	v.checkWhole(row, c)
 	if row.Raw && utf8.Valid(row.Payload) {
 		c.add("event", "event %d: payload_raw is valid UTF-8, and should be the payload", row.Position)
 	}

@@ -52,17 +52,36 @@ func (c *Counts) print(w io.Writer) {
 	line("received", c.Received, "")
 	line("  new events", c.Delivered, "in the log")
 	line("  recognised again", c.Recognised, "events that were in the log already")
+	if c.Erased > 0 {
+		line("  erased", c.Erased, "let go, since they belong to what was erased")
+	}
+	if c.Expired > 0 {
+		line("  expired", c.Expired, "let go, since they were too old")
+	}
 	line("  quarantined", c.Quarantined-c.Replayed, c.replays())
 	if c.Waiting != nil {
 		line("  waiting in the spool", *c.Waiting, "of this machine")
 	}
 	line("answered 200", c.Answered200, "all but what was quarantined")
 	line("in the log", c.InLog, c.healed())
+	if c.Stubs > 0 {
+		line("  stubs", c.Stubs, "what remains of erased events")
+	}
+	if c.Dropped > 0 {
+		line("  dropped", c.Dropped, "gone from it, since they were too old")
+	}
 	line("  of no session", c.NoSession, "test, ping, or without a session_id")
 	line("  not folded yet", c.NotFolded, "")
 	line("  put aside", c.PutAside, "dead letters")
 	line("  superseded", c.Superseded, "healed messages that were delivered after all")
-	line("in sessions", c.InSessions, "")
+	line("in sessions", c.InSessions, c.frozen())
+}
+
+func (c *Counts) frozen() string {
+	if c.Frozen == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of them below the horizon, taken as they are", c.Frozen)
 }
 
 func (c *Counts) replays() string {

@@ -33,16 +33,22 @@ type Counts struct {
 	Recognised  int64  `json:"recognised"` // duplicates; what is tried again because an answer was lost counts too
 	Quarantined int64  `json:"quarantined"`
 	Replayed    int64  `json:"replayed"` // those of Quarantined that were taken into the log after all
+	Erased      int64  `json:"erased"`   // let go, since they belong to what was erased
+	Expired     int64  `json:"expired"`  // let go, since they were of a time before the horizon
 	Waiting     *int64 `json:"waiting"`  // in the spools that were looked at; null if none was
 
 	Answered200 int64 `json:"answered_200"` // Received, but for Quarantined
 
-	InLog      int64 `json:"in_log"` // all events
+	InLog      int64 `json:"in_log"`  // all events
+	Dropped    int64 `json:"dropped"` // those that have gone for their age; they count below as well
 	Healed     int64 `json:"healed"`
+	Stubs      int64 `json:"stubs"`      // what remains of erased events
+	Announced  int64 `json:"announced"`  // events that announce an erasure, and that nobody sent
 	NoSession  int64 `json:"no_session"` // test, ping, or without a session_id
 	NotFolded  int64 `json:"not_folded"` // behind the follower's position
 	PutAside   int64 `json:"put_aside"`  // dead letters
-	Superseded int64 `json:"superseded"` // healed messages whose delivery came after all
+	Superseded int64 `json:"superseded"` // healed messages whose delivery came after all, and what came too late to count
+	Frozen     int64 `json:"frozen"`     // of sessions that began before the horizon: their numbers are not proved
 	InSessions int64 `json:"in_sessions"`
 }
 
@@ -60,12 +66,12 @@ func (r *Report) take(differences ...Difference) {
 // count adds up what came, as far as the database and the spools know.
 func (v *verifier) count() {
 	c := &v.report.Counts
-	c.Delivered = c.InLog - c.Healed
-	c.Recognised = v.head.Duplicates
+	c.Delivered = c.InLog + c.Dropped - c.Healed - c.Announced
+	c.Recognised, c.Erased, c.Expired = v.head.Duplicates, v.head.Erased, v.head.Expired
 	if tally := v.recorded.Tally; tally != nil {
 		c.Quarantined, c.Replayed = tally.Received, tally.Replayed
 	}
-	c.Received = c.Delivered + c.Recognised + c.Quarantined - c.Replayed
+	c.Received = c.Delivered + c.Recognised + c.Erased + c.Expired + c.Quarantined - c.Replayed
 	for _, s := range v.Spools {
 		if c.Waiting == nil {
 			c.Waiting = new(int64)

@@ -20,29 +20,69 @@ type rollups struct {
 	texts       *store.Stream[*store.SessionText]
 	session     *store.StoredSession // the next one; nil behind the last
 	text        *store.SessionText   // the next one; nil behind the last
+
+	// Sessions that began before frozen are not compared: what they were folded from
+	// may be gone. Those before texts have no texts any more.
+	frozen, textless time.Time
 }
 
 func (v *verifier) openRollups() (*rollups, error) {
-	r := &rollups{report: v.report, idleTimeout: v.recorded.Settings.IdleTimeout, sessions: v.sessions, texts: v.texts}
+	retained := &v.recorded.Retained
+	r := &rollups{
+		report: v.report, idleTimeout: v.recorded.Settings.IdleTimeout, sessions: v.sessions, texts: v.texts,
+		frozen: retained.Horizon.Frozen(), textless: retained.TextsBefore,
+	}
 	return r, errors.Join(r.nextSession(), r.nextText())
 }
 
 func (r *rollups) nextSession() error {
-	row, ok, err := r.sessions.Next()
-	r.session = row
-	if ok {
+	for {
+		row, ok, err := r.sessions.Next()
+		r.session = row
+		if !ok {
+			return err
+		}
 		r.report.Sessions++
+		if !row.Key().StartedAt.Before(r.frozen) {
+			return nil
+		}
 	}
-	return err
 }
 
 func (r *rollups) nextText() error {
-	row, ok, err := r.texts.Next()
-	r.text = row
-	if ok {
+	for {
+		row, ok, err := r.texts.Next()
+		r.text = row
+		if !ok {
+			return err
+		}
 		r.report.Texts++
+		if row.Key.StartedAt.Before(r.textless) {
+			r.report.add("text", "%s: session_texts has %x, though its texts are gone", session(row.Key), row.Hash)
+		}
+		if !row.Key.StartedAt.Before(r.frozen) {
+			return nil
+		}
 	}
-	return err
+}
+
+// compareAll compares the next sessions, those that were erased and the others. Of one
+// conversation the erased ones come first.
+func (r *rollups) compareAll(graves []*grave, windows []*rapport.Window) error {
+	for len(graves)+len(windows) > 0 {
+		if len(windows) == 0 || len(graves) > 0 && (store.SessionKey{Conversation: graves[0].of}).Compare(store.KeyOf(&windows[0].Session)) < 0 {
+			if err := r.compareGrave(graves[0]); err != nil {
+				return err
+			}
+			graves = graves[1:]
+			continue
+		}
+		if err := r.compare(windows[0]); err != nil {
+			return err
+		}
+		windows = windows[1:]
+	}
+	return nil
 }
 
 // compare compares the next session of the log.

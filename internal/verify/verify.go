@@ -75,6 +75,9 @@ type verifier struct {
 	follower   store.FollowerRecord // zero if its row is missing
 	putAside   map[int64]store.DeadLetterRecord
 	superseded map[store.HealedMessage]bool // as the log says
+	uncounted  map[int64]bool               // positions that superseded has
+	tombs      time.Time                    // up to when anything was erased
+	lastStub   time.Time                    // occurred_at of the last stub
 	newest     time.Time                    // received_at of the log
 }
 
@@ -97,8 +100,15 @@ func (v *verifier) open(ctx context.Context) error {
 	if v.texts, err = snapshot.Texts(ctx); err != nil {
 		return err
 	}
-	v.recorded, err = snapshot.Recorded(ctx)
-	return err
+	if v.recorded, err = snapshot.Recorded(ctx); err != nil {
+		return err
+	}
+	v.tombs = v.recorded.LatestTombstone()
+	v.uncounted = make(map[int64]bool, len(v.recorded.Superseded))
+	for _, m := range v.recorded.Superseded {
+		v.uncounted[m.Position] = true
+	}
+	return nil
 }
 
 func (v *verifier) close() {
@@ -110,6 +120,7 @@ func (v *verifier) close() {
 
 func (v *verifier) run(ctx context.Context) error {
 	v.checkHead()
+	v.checkRetention()
 	v.checkFollower()
 	v.checkDeadLetters()
 	v.checkQuarantine()
@@ -134,6 +145,25 @@ func (v *verifier) checkHead() {
 	v.head = *v.recorded.Head
 	if v.head.Duplicates < 0 {
 		v.report.add("head", "log_head.duplicates is %d", v.head.Duplicates)
+	}
+	if v.head.Erased < 0 {
+		v.report.add("head", "log_head.erased is %d", v.head.Erased)
+	}
+	if v.tombs.After(v.head.ErasedUntil) {
+		v.report.add("head", "log_head.erased_until is %s, but there is a tombstone up to %s", show(v.head.ErasedUntil), show(v.tombs))
+	}
+}
+
+func (v *verifier) checkRetention() {
+	retained := &v.recorded.Retained
+	switch {
+	case retained.Missing:
+		v.report.add("head", "retention has no row")
+	case v.recorded.Head != nil && !v.head.Frozen.Equal(retained.Horizon.Frozen()):
+		v.report.add("head", "log_head.frozen_before is %s, the horizon %s", show(v.head.Frozen), show(retained.Horizon.Frozen()))
+	}
+	if v.head.Expired < 0 {
+		v.report.add("head", "log_head.expired is %d", v.head.Expired)
 	}
 }
 
@@ -183,14 +213,40 @@ func (v *verifier) checkSuperseded() {
 
 func conversationName(c store.Conversation) string { return name(c.AgentID) + "/" + name(c.SessionID) }
 
+// nothingErased is what log_head.erased_until is at first.
+var nothingErased = time.Date(2015, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// addDropped adds what has gone for its age to what is there.
+func (v *verifier) addDropped() {
+	c := &v.report.Counts
+	for _, m := range v.recorded.Retained.Months {
+		c.Dropped += m.Events
+		c.NoSession += m.NoSession
+		c.Superseded += m.Superseded
+		c.Healed += m.Healed
+		c.Announced += m.Announced
+		if m.Newest.After(v.newest) {
+			v.newest = m.Newest
+		}
+	}
+}
+
 // checkSums is what only the whole walk tells.
 func (v *verifier) checkSums() {
 	c := &v.report.Counts
-	if v.recorded.Head != nil && c.InLog > 0 && !v.head.ReceivedAt.Equal(v.newest) {
+	v.addDropped()
+	if v.recorded.Head != nil && c.InLog+c.Dropped > 0 && !v.head.ReceivedAt.Equal(v.newest) {
 		v.report.add("head", "log_head.received_at is %s, the newest receipt of the log %s", show(v.head.ReceivedAt), show(v.newest))
 	}
-	c.InSessions = v.recorded.InSessions
-	if should := c.InLog - c.NoSession - c.NotFolded - c.PutAside - c.Superseded; c.InSessions != should {
+	if v.lastStub.After(v.head.ErasedUntil) {
+		v.report.add("head", "log_head.erased_until is %s, but there is a stub of %s", show(v.head.ErasedUntil), show(v.lastStub))
+	}
+	never := v.lastStub.IsZero() && len(v.recorded.Erasures) == 0 && v.recorded.Retained.Horizon.Frozen().Equal(nothingErased)
+	if v.recorded.Head != nil && never && !v.head.ErasedUntil.Equal(nothingErased) {
+		v.report.add("head", "log_head.erased_until is %s, but nothing was erased", show(v.head.ErasedUntil))
+	}
+	c.InSessions = v.recorded.InSessions + v.recorded.Retained.Counts
+	if should := c.InLog + c.Dropped - c.NoSession - c.NotFolded - c.PutAside - c.Superseded; c.InSessions != should {
 		v.report.add("sum", "the sessions count %d events, the log has %d for them", c.InSessions, should)
 	}
 	if v.report.Events != c.InLog {

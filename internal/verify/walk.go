@@ -26,6 +26,7 @@ type chunk struct {
 	counts      Counts
 	superseded  []store.HealedMessage
 	windows     []*rapport.Window // of the session_ids that end here, in the order of their keys
+	graves      []*grave          // in the same order
 }
 
 // Bounds of a chunk.
@@ -107,9 +108,10 @@ func (v *verifier) read(ctx context.Context, ordered, todo chan<- *chunk) error 
 
 // work decodes the rows of a chunk, and folds what ends in it.
 func (v *verifier) work(ctx context.Context, fold *rapport.Fold, c *chunk) error {
-	prints := make([]rapport.Fingerprint, len(c.rows))
+	prints, stubs := make([]rapport.Fingerprint, len(c.rows)), make([]bool, len(c.rows))
 	for i, row := range c.rows {
 		prints[i] = v.checkEvent(row, c)
+		stubs[i] = row.IsStub()
 		row.Payload = nil // it is not needed any more
 	}
 	var g *group
@@ -121,6 +123,9 @@ func (v *verifier) work(ctx context.Context, fold *rapport.Fold, c *chunk) error
 		}
 	}
 	for i, row := range c.rows {
+		if row.Erasure != nil && !stubs[i] {
+			c.counts.Announced++
+		}
 		if g != nil && g.sessionID != row.SessionID {
 			g.end(fold, c)
 			g = nil
@@ -131,7 +136,10 @@ func (v *verifier) work(ctx context.Context, fold *rapport.Fold, c *chunk) error
 		if twin := g.twins.find(&row.Event, prints[i]); twin != 0 {
 			c.add("event", "event %d: is the same as event %d", row.Position, twin)
 		}
-		if v.isFolded(&row.Event, c) {
+		switch counts := v.isFolded(&row.Event, stubs[i], c); {
+		case counts && stubs[i]:
+			g.bury(&row.Event)
+		case counts:
 			g.add(fold, &row.Event)
 		}
 	}
@@ -146,10 +154,14 @@ func (v *verifier) work(ctx context.Context, fold *rapport.Fold, c *chunk) error
 
 // isFolded reports whether the event is one that the sessions are folded from by
 // now, and counts it.
-func (v *verifier) isFolded(e *rapport.Event, c *chunk) bool {
+func (v *verifier) isFolded(e *rapport.Event, stub bool, c *chunk) bool {
 	if e.HealedFrom != "" {
 		c.counts.Healed++
 	}
+	if stub {
+		c.counts.Stubs++
+	}
+	of := store.Conversation{AgentID: e.AgentID, SessionID: e.SessionID}
 	dead, putAside := v.putAside[e.Position]
 	if putAside {
 		checkDeadLetter(dead, e, c)
@@ -161,6 +173,13 @@ func (v *verifier) isFolded(e *rapport.Event, c *chunk) bool {
 		c.counts.PutAside++
 	case e.Position > v.follower.Position:
 		c.counts.NotFolded++
+	case v.recorded.Retained.IsFrozen(of, e.OccurredAt):
+		c.counts.Frozen++
+		if v.uncounted[e.Position] {
+			c.superseded = append(c.superseded, store.HealedMessage{Conversation: of, Position: e.Position, Superseded: true})
+		}
+	case stub && v.uncounted[e.Position]:
+		c.superseded = append(c.superseded, store.HealedMessage{Conversation: of, Position: e.Position, Superseded: true})
 	default:
 		return true
 	}
@@ -180,10 +199,8 @@ func (v *verifier) compare(ctx context.Context, ordered <-chan *chunk) error {
 			return ctx.Err()
 		}
 		v.take(c)
-		for _, w := range c.windows {
-			if err := rollups.compare(w); err != nil {
-				return err
-			}
+		if err := rollups.compareAll(c.graves, c.windows); err != nil {
+			return err
 		}
 		if v.Progress != nil {
 			v.Progress(v.report.Events, v.report.Counts.InLog)
@@ -202,9 +219,15 @@ func (v *verifier) take(c *chunk) {
 		if row.ReceivedAt.After(v.newest) {
 			v.newest = row.ReceivedAt
 		}
+		if row.Erasure != nil && row.OccurredAt.After(v.lastStub) && row.Type != store.ErasedEvent {
+			v.lastStub = row.OccurredAt
+		}
 	}
 	sum := &v.report.Counts
 	sum.Healed += c.counts.Healed
+	sum.Stubs += c.counts.Stubs
+	sum.Frozen += c.counts.Frozen
+	sum.Announced += c.counts.Announced
 	sum.NoSession += c.counts.NoSession
 	sum.PutAside += c.counts.PutAside
 	sum.NotFolded += c.counts.NotFolded

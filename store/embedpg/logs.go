@@ -1,6 +1,7 @@
 package embedpg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,40 @@ func (s *Server) pruneLogs() {
 func (s *Server) logs() []string {
 	names, _ := filepath.Glob(filepath.Join(globEscape(s.cluster()), "log", "*.log"))
 	return names
+}
+
+// DropOldLogs has the Postgres of a data directory that runs begin a new log, and
+// removes those before it.
+func DropOldLogs(ctx context.Context, dataDir string) error {
+	urlFor, err := Running(dataDir)
+	if err != nil {
+		return err
+	}
+	s := &Server{dir: dataDir}
+	conn, err := connect(ctx, urlFor(roleSuper))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	before := s.logs()
+	for range 30 { // a log is named by its second
+		if _, err := conn.Exec(ctx, "SELECT pg_rotate_logfile()"); err != nil {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+		if now := s.logs(); len(now) > len(before) {
+			break
+		}
+	}
+	now := s.logs()
+	for _, name := range now[:max(len(now)-1, 0)] {
+		if err := os.Remove(name); err != nil {
+			return fmt.Errorf("removing an old log of Postgres: %w", err)
+		}
+	}
+	return nil
 }
 
 // errLeftovers says that backends of a killed Postgres still run.

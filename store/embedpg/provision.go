@@ -14,6 +14,7 @@ const (
 	roleOwner  = "rapport_owner"
 	roleServer = "rapport_server"
 	roleReader = "rapport_reader"
+	roleEraser = "rapport_eraser"
 )
 
 // provision creates what is missing of the roles and the database. What the
@@ -26,6 +27,9 @@ func provision(ctx context.Context, conn *pgx.Conn, readerPassword string) error
 		if err != nil {
 			return fmt.Errorf("creating the role %s: %w", role, err)
 		}
+	}
+	if err := provideEraser(ctx, conn); err != nil {
+		return err
 	}
 	// `rapport db url` has them see with the reader's eyes.
 	if _, err := conn.Exec(ctx, "GRANT "+roleReader+" TO "+roleOwner+", "+roleServer); err != nil {
@@ -57,4 +61,28 @@ func unless(ctx context.Context, conn *pgx.Conn, exists, name, create string) er
 	}
 	_, err := conn.Exec(ctx, create)
 	return err
+}
+
+// provideEraser makes the role that the server takes on when it erases, and as whose
+// member it inherits nothing.
+func provideEraser(ctx context.Context, conn *pgx.Conn) error {
+	err := unless(ctx, conn, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", roleEraser,
+		"CREATE ROLE "+roleEraser+" NOLOGIN")
+	if err != nil {
+		return fmt.Errorf("creating the role %s: %w", roleEraser, err)
+	}
+	grant := []string{"ALTER ROLE " + roleServer + " NOINHERIT", "GRANT " + roleEraser + " TO " + roleServer}
+	var version int
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::integer").Scan(&version); err != nil {
+		return fmt.Errorf("reading the version of Postgres: %w", err)
+	}
+	if version >= 160000 { // where each membership says for itself what is inherited
+		grant = []string{"GRANT " + roleEraser + " TO " + roleServer + " WITH INHERIT FALSE"}
+	}
+	for _, sql := range grant {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("granting %s: %w", roleEraser, err)
+		}
+	}
+	return nil
 }

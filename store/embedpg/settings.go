@@ -66,6 +66,8 @@ func (s *Server) settingList() [][2]string {
 		{"log_rotation_age", "1d"},
 		{"log_rotation_size", "10MB"},
 		{"log_timezone", "UTC"},
+		{"log_error_verbosity", "terse"}, // details repeat what was said to an avatar
+		{"log_parameter_max_length", "0"},
 	}
 	if runtime.GOOS == "linux" { // elsewhere some majors refuse any value but 0
 		list = append(list, [2]string{"effective_io_concurrency", "16"})

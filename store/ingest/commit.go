@@ -22,7 +22,7 @@ func (in *Ingest) commit(events []*rapport.Event) []outcome {
 			continue
 		}
 		commit.Events++
-		if o.kept.Duplicate {
+		if o.kept.Duplicate || o.kept.Erased {
 			commit.Duplicates++
 		}
 	}

@@ -78,7 +78,7 @@ type Spool interface {
 // Commit tells of one committed batch.
 type Commit struct {
 	Events     int
-	Duplicates int
+	Duplicates int // and what was erased: whatever is no new event
 	Took       time.Duration
 }
 

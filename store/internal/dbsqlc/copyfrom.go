@@ -70,6 +70,7 @@ func (r iteratorForSessionInsertMany) Values() ([]interface{}, error) {
 		r.rows[0].FirstPosition,
 		r.rows[0].LastPosition,
 		r.rows[0].HealedUntil,
+		r.rows[0].ErasedAt,
 	}, nil
 }
 
@@ -78,7 +79,7 @@ func (r iteratorForSessionInsertMany) Err() error {
 }
 
 func (q *Queries) SessionInsertMany(ctx context.Context, arg []SessionInsertManyParams) (int64, error) {
-	return q.db.CopyFrom(ctx, []string{"sessions"}, []string{"agent_id", "session_id", "started_at", "last_activity_at", "last_event_at", "closes_at", "ended_at", "end_reason", "event_count", "end_count", "join_count", "error_count", "message_count", "user_message_count", "agent_message_count", "user_char_count", "agent_char_count", "duration_ms", "active_us", "turn_count", "answered_turn_count", "quick_answer_count", "response_ms_total", "response_ms_max", "first_response_ms", "awaits_answer", "last_user_message_at", "repeat_count", "friction_count", "sentiment_sum", "peak_participants", "room_name", "user_id", "rating", "engagement_tier", "engagement_tenths", "quality_tenths", "score_version", "first_position", "last_position", "healed_until"}, &iteratorForSessionInsertMany{rows: arg})
+	return q.db.CopyFrom(ctx, []string{"sessions"}, []string{"agent_id", "session_id", "started_at", "last_activity_at", "last_event_at", "closes_at", "ended_at", "end_reason", "event_count", "end_count", "join_count", "error_count", "message_count", "user_message_count", "agent_message_count", "user_char_count", "agent_char_count", "duration_ms", "active_us", "turn_count", "answered_turn_count", "quick_answer_count", "response_ms_total", "response_ms_max", "first_response_ms", "awaits_answer", "last_user_message_at", "repeat_count", "friction_count", "sentiment_sum", "peak_participants", "room_name", "user_id", "rating", "engagement_tier", "engagement_tenths", "quality_tenths", "score_version", "first_position", "last_position", "healed_until", "erased_at"}, &iteratorForSessionInsertMany{rows: arg})
 }
 
 // iteratorForSessionTextInsertMany implements pgx.CopyFromSource.

@@ -61,20 +61,28 @@ func (q *Queries) DeadLetterInsert(ctx context.Context, arg DeadLetterInsertPara
 const deadLetterList = `-- name: DeadLetterList :many
 SELECT follower, position, agent_id, session_id, event_type, reason, attempts, failed_at, retry
 FROM dead_letters
-WHERE $1::bigint = 0 OR (position, follower) < ($1, $2::text)
+WHERE (cardinality($1::text[]) = 0 OR agent_id = ANY($1))
+  AND ($2::bigint = 0 OR (position, follower) < ($2, $3::text))
 ORDER BY position DESC, follower DESC
-LIMIT $3
+LIMIT $4
 `
 
 type DeadLetterListParams struct {
+	Agents         []string
 	BeforePosition int64
 	BeforeFollower string
 	MaxRows        int32
 }
 
-// A page, the newest events first; before_position 0 begins.
+// A page, the newest events first; before_position 0 begins. Where agents are named,
+// it is of theirs.
 func (q *Queries) DeadLetterList(ctx context.Context, arg DeadLetterListParams) ([]DeadLetter, error) {
-	rows, err := q.db.Query(ctx, deadLetterList, arg.BeforePosition, arg.BeforeFollower, arg.MaxRows)
+	rows, err := q.db.Query(ctx, deadLetterList,
+		arg.Agents,
+		arg.BeforePosition,
+		arg.BeforeFollower,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +237,8 @@ const eventListAhead = `-- name: EventListAhead :many
 SELECT DISTINCT ON (e.session_id, e.agent_id)
        e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
-FROM (SELECT l.position, l.occurred_at, l.received_at, l.participants, l.undated, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.message_type, l.language, l.room_name, l.error_code, l.error_severity, l.error_category, l.end_reason, l.rating, l.fingerprint, l.headers, l.payload, l.payload_raw, l.healed_from FROM events l WHERE l.position > $1 ORDER BY l.position LIMIT $2) e
-WHERE e.session_id <> '' AND e.event_type NOT IN ('test', 'ping')
+FROM (SELECT l.position, l.occurred_at, l.received_at, l.participants, l.undated, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.message_type, l.language, l.room_name, l.error_code, l.error_severity, l.error_category, l.end_reason, l.rating, l.fingerprint, l.headers, l.payload, l.payload_raw, l.healed_from, l.erasure FROM events l WHERE l.position > $1 ORDER BY l.position LIMIT $2) e
+WHERE e.session_id <> '' AND e.event_type NOT IN ('test', 'ping') AND e.erasure IS NULL
   AND NOT EXISTS (SELECT FROM dead_letters d
                   WHERE d.follower = $3 AND d.session_id = e.session_id AND d.agent_id = e.agent_id)
 ORDER BY e.session_id, e.agent_id, e.position
@@ -307,7 +315,7 @@ func (q *Queries) EventListAhead(ctx context.Context, arg EventListAheadParams) 
 const eventListAt = `-- name: EventListAt :many
 SELECT position, occurred_at, received_at, participants, event_type, agent_id, session_id, user_id, role, message,
        room_name, end_reason, rating, fingerprint, healed_from
-FROM events WHERE position = ANY($1::bigint[]) ORDER BY position
+FROM events WHERE position = ANY($1::bigint[]) AND erasure IS NULL ORDER BY position
 `
 
 type EventListAtRow struct {

@@ -11,40 +11,48 @@ import (
 )
 
 const eventExistsOfSession = `-- name: EventExistsOfSession :one
-SELECT EXISTS (
-    SELECT FROM events WHERE session_id = $1 AND ($2::text = '' OR agent_id = $2)
-)
+SELECT (EXISTS (
+    SELECT FROM events e WHERE e.session_id = $1 AND ($2::text = '' OR e.agent_id = $2)
+      AND (cardinality($3::text[]) = 0 OR e.agent_id = ANY($3))
+) OR EXISTS (
+    SELECT FROM sessions s WHERE s.session_id = $1 AND ($2::text = '' OR s.agent_id = $2)
+      AND (cardinality($3::text[]) = 0 OR s.agent_id = ANY($3))
+))::boolean AS known
 `
 
 type EventExistsOfSessionParams struct {
 	SessionID string
 	AgentID   string
+	Agents    []string
 }
 
+// The events of a session may have gone for their age.
 func (q *Queries) EventExistsOfSession(ctx context.Context, arg EventExistsOfSessionParams) (bool, error) {
-	row := q.db.QueryRow(ctx, eventExistsOfSession, arg.SessionID, arg.AgentID)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+	row := q.db.QueryRow(ctx, eventExistsOfSession, arg.SessionID, arg.AgentID, arg.Agents)
+	var known bool
+	err := row.Scan(&known)
+	return known, err
 }
 
 const eventListOfSession = `-- name: EventListOfSession :many
 
 SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
-       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from, e.erasure
 FROM events e
 WHERE e.session_id = $1 AND ($2::text = '' OR e.agent_id = $2)
-  AND e.occurred_at BETWEEN $3 AND $4
+  AND (cardinality($3::text[]) = 0 OR e.agent_id = ANY($3))
+  AND e.occurred_at BETWEEN $4 AND $5
   AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
-      > ($5::timestamptz, $6::integer, $7::bytea)
+      > ($6::timestamptz, $7::integer, $8::bytea)
 ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
-LIMIT $8
+LIMIT $9
 `
 
 type EventListOfSessionParams struct {
 	SessionID        string
 	AgentID          string
+	Agents           []string
 	Since            time.Time
 	Until            time.Time
 	AfterOccurredAt  time.Time
@@ -77,14 +85,16 @@ type EventListOfSessionRow struct {
 	Payload       []byte
 	PayloadRaw    []byte
 	HealedFrom    string
+	Erasure       *int64
 }
 
 // Events and messages of one session_id, in the order of rapport.Compare.
-// An empty agent_id is any agent. A page begins behind the (after_…) event.
+// An empty agent_id is any agent; where agents are named, it is one of them. A page begins behind the (after_…) event.
 func (q *Queries) EventListOfSession(ctx context.Context, arg EventListOfSessionParams) ([]EventListOfSessionRow, error) {
 	rows, err := q.db.Query(ctx, eventListOfSession,
 		arg.SessionID,
 		arg.AgentID,
+		arg.Agents,
 		arg.Since,
 		arg.Until,
 		arg.AfterOccurredAt,
@@ -123,6 +133,7 @@ func (q *Queries) EventListOfSession(ctx context.Context, arg EventListOfSession
 			&i.Payload,
 			&i.PayloadRaw,
 			&i.HealedFrom,
+			&i.Erasure,
 		); err != nil {
 			return nil, err
 		}
@@ -141,19 +152,21 @@ FROM events e
 LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
      AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
 WHERE e.session_id = $1 AND ($2::text = '' OR e.agent_id = $2)
-  AND e.event_type = 'chat.push'
+  AND (cardinality($3::text[]) = 0 OR e.agent_id = ANY($3))
+  AND e.event_type = 'chat.push' AND e.erasure IS NULL
   AND (e.healed_from = '' OR NOT EXISTS (
       SELECT FROM superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position))
-  AND e.occurred_at BETWEEN $3 AND $4
+  AND e.occurred_at BETWEEN $4 AND $5
   AND (e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint)
-      > ($5::timestamptz, $6::integer, $7::bytea)
+      > ($6::timestamptz, $7::integer, $8::bytea)
 ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
-LIMIT $8
+LIMIT $9
 `
 
 type MessageListOfSessionParams struct {
 	SessionID        string
 	AgentID          string
+	Agents           []string
 	Since            time.Time
 	Until            time.Time
 	AfterOccurredAt  time.Time
@@ -180,6 +193,7 @@ func (q *Queries) MessageListOfSession(ctx context.Context, arg MessageListOfSes
 	rows, err := q.db.Query(ctx, messageListOfSession,
 		arg.SessionID,
 		arg.AgentID,
+		arg.Agents,
 		arg.Since,
 		arg.Until,
 		arg.AfterOccurredAt,

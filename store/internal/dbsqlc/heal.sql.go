@@ -63,7 +63,7 @@ func (q *Queries) DeliveredExistsOfSession(ctx context.Context, arg DeliveredExi
 const healMessageList = `-- name: HealMessageList :many
 SELECT occurred_at, role, left(message, $1::integer)::text AS message, fingerprint, healed_from
 FROM events
-WHERE session_id = $2 AND agent_id = $3 AND event_type = 'chat.push'
+WHERE session_id = $2 AND agent_id = $3 AND event_type = 'chat.push' AND erasure IS NULL
   AND occurred_at BETWEEN $4 AND $5
 `
 

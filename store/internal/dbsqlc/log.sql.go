@@ -92,6 +92,7 @@ FROM (
                  n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
           FROM events n
           WHERE n.position > $1 AND n.position <= $2
+            AND (n.erasure IS NULL OR n.event_type = 'rapport.erased')
             AND n.position <> ALL (ARRAY(
                 SELECT d.position FROM dead_letters d WHERE d.follower = $3 AND d.position > $1))
           ORDER BY n.position LIMIT $4) l
@@ -126,7 +127,8 @@ type EventListAfterRow struct {
 	HealedFrom   string
 }
 
-// What a projection folds, in the order of the log: at most max_events, and no
+// What a projection folds, in the order of the log, without stubs, but with what
+// announces them: at most max_events, and no
 // more once there are max_bytes of text. Its dead letters are left out; hardly
 // any are behind its checkpoint, so an array keeps the plan a plain walk along
 // the positions.
@@ -180,6 +182,10 @@ WHERE e.session_id = $1 AND e.agent_id = $2
   AND e.occurred_at BETWEEN $3 AND $4
   AND e.position <= $5
   AND e.event_type NOT IN ('test', 'ping')
+  AND e.erasure IS NULL
+  AND e.occurred_at >= (SELECT frozen_before FROM log_head)
+  AND NOT EXISTS (SELECT FROM frozen_spans z
+                  WHERE z.session_id = $1 AND z.agent_id = $2 AND z.frozen_until >= e.occurred_at)
   AND NOT EXISTS (SELECT FROM dead_letters d
                   WHERE d.follower = $6 AND d.position = e.position
                     AND d.session_id = $1 AND d.agent_id = $2)
@@ -213,7 +219,7 @@ type EventListOfSpanRow struct {
 }
 
 // One conversation's events of a span of time, as far as the log has been followed,
-// without the follower's dead letters.
+// without stubs, what is frozen, and the follower's dead letters.
 func (q *Queries) EventListOfSpan(ctx context.Context, arg EventListOfSpanParams) ([]EventListOfSpanRow, error) {
 	rows, err := q.db.Query(ctx, eventListOfSpan,
 		arg.SessionID,
@@ -267,18 +273,19 @@ func (q *Queries) EventsMonthCreate(ctx context.Context, month pgtype.Date) erro
 }
 
 const logHeadGet = `-- name: LogHeadGet :one
-SELECT position, received_at FROM log_head
+SELECT position, received_at, generation FROM log_head
 `
 
 type LogHeadGetRow struct {
 	Position   int64
 	ReceivedAt time.Time
+	Generation int64
 }
 
 func (q *Queries) LogHeadGet(ctx context.Context) (LogHeadGetRow, error) {
 	row := q.db.QueryRow(ctx, logHeadGet)
 	var i LogHeadGetRow
-	err := row.Scan(&i.Position, &i.ReceivedAt)
+	err := row.Scan(&i.Position, &i.ReceivedAt, &i.Generation)
 	return i, err
 }
 

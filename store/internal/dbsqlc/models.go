@@ -5,6 +5,7 @@
 package dbsqlc
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -33,11 +34,12 @@ type AnalyticsEvent struct {
 	Fingerprint   []byte
 	Payload       []byte
 	PayloadRaw    []byte
-	// Where a healed message was read in the sender's own record; empty for what was delivered.
-	HealedFrom string
+	HealedFrom    string
+	// Null for a whole event. A stub, whose content is gone, has the number of the erasure, 0 if it went for its age; so has the rapport.erased that announces it.
+	Erasure *int64
 }
 
-// A row per message; healed ones only while no delivery of them is there.
+// A row per message that is not erased; healed ones only while no delivery of them is there.
 type AnalyticsMessage struct {
 	Position    int64
 	AgentID     string
@@ -90,6 +92,8 @@ type AnalyticsSession struct {
 	ScoreVersion      int32
 	FirstPosition     int64
 	LastPosition      int64
+	// When what was said was erased: the numbers stay as they were then. Null for any other.
+	ErasedAt *time.Time
 }
 
 // Uses of rights that not everybody has, append-only.
@@ -108,7 +112,6 @@ type Audit struct {
 	Details []byte
 }
 
-// The table sessions, for the views of analytics. Who adds a column to that replaces this.
 type CurrentSession struct {
 	AgentID           string
 	SessionID         string
@@ -151,6 +154,7 @@ type CurrentSession struct {
 	FirstPosition     int64
 	LastPosition      int64
 	HealedUntil       *time.Time
+	ErasedAt          *time.Time
 }
 
 // The table superseded, for the views of analytics. They read current_sessions before it.
@@ -180,6 +184,70 @@ type DeadLetter struct {
 	FailedAt time.Time
 	// It is to be tried again.
 	Retry bool
+}
+
+// The months of events that are dropped, so that what is left of the log can still be proved to be complete.
+type DroppedMonth struct {
+	// First day of the UTC month of occurred_at.
+	Month pgtype.Date
+	// When it was dropped.
+	DroppedAt time.Time
+	// How many events it had.
+	Events int64
+	// Those of them that belonged to no session.
+	NoSession int64
+	// Those of them that were in superseded.
+	Superseded int64
+	// Those of them that were healed.
+	Healed int64
+	// Those of them that announced an erasure.
+	Announced int64
+	// Least position; null if it had no events.
+	FirstPosition *int64
+	// Greatest position; null if it had no events.
+	LastPosition *int64
+	// Sum of the positions.
+	PositionSum pgtype.Numeric
+	// Newest receipt; null if it had no events.
+	NewestReceivedAt *time.Time
+}
+
+// Who had what erased, when, and how much it was.
+type Erasure struct {
+	// Number of the erasure.
+	ID int64
+	// When it began.
+	At time.Time
+	// When it was done; null if it is under way, or was interrupted: to ask for it again goes on.
+	FinishedAt *time.Time
+	// Who: key:<name> over HTTP, cli:<user of the machine> from the command line.
+	RequestedBy string
+	// session, user or agent.
+	Kind string
+	// The session_id or the agent_id; of a user only a keyed hash.
+	Subject string
+	// The agent, where it was of one agent alone; else empty.
+	AgentID string
+	// As it was given.
+	Reason string
+	// Conversations of which events were erased.
+	Conversations int64
+	// Events that became stubs.
+	Events int64
+	// Sessions that were frozen.
+	Sessions int64
+	// Dead letters that were deleted.
+	DeadLetters int64
+	// Bodies of the quarantine that were deleted.
+	Quarantined int64
+}
+
+// One row: the key of the fingerprints of stubs. Only the owner's functions read it.
+type ErasureKey struct {
+	// Always true.
+	Singleton bool
+	// 256 random bits, never changed.
+	Key []byte
 }
 
 // The event log, append-only. Partitioned by the UTC month of occurred_at.
@@ -232,6 +300,8 @@ type Event struct {
 	PayloadRaw []byte
 	// Where a healed message was read in the sender's own record; empty for what was delivered.
 	HealedFrom string
+	// Null for a whole event. A stub has the erasure that its content went with, 0 if it went for its age; so has the event that announces an erasure.
+	Erasure *int64
 }
 
 // The checkpoint of each follower of the log; its row is the lock under which it works.
@@ -246,6 +316,40 @@ type Follower struct {
 	MadeWith string
 }
 
+// Conversations with a frozen session that ends behind the horizon. Hardly any.
+type FrozenSpan struct {
+	// The agent.
+	AgentID string
+	// The session.
+	SessionID string
+	// Last occurred_at of the frozen session: whatever comes later begins another one, and what comes late and is of an earlier time counts nowhere.
+	FrozenUntil time.Time
+}
+
+// API keys. The key itself is nowhere: it was shown once.
+type Key struct {
+	// Number of the key.
+	ID int64
+	// What people call it; unique among those that are not revoked.
+	Name string
+	// How the key begins, to recognise it by.
+	Prefix string
+	// SHA-256 of the key, which has 256 random bits.
+	Hash []byte
+	// What it may: read, sql, live, admin.
+	Scopes []string
+	// Whose data it sees; empty: everybody's.
+	Agents []string
+	// When it was made, by the clock of the database.
+	CreatedAt time.Time
+	// From when on it is not valid; null: never.
+	ExpiresAt *time.Time
+	// When it was used last, to about a minute; null: never.
+	LastUsedAt *time.Time
+	// When it was revoked; null: it is not.
+	RevokedAt *time.Time
+}
+
 // One row: the lock under which positions are given out.
 type LogHead struct {
 	// Always true.
@@ -256,6 +360,16 @@ type LogHead struct {
 	ReceivedAt time.Time
 	// How many deliveries were recognised as events of the log. What is tried again, since the answer to its commit was lost, counts too.
 	Duplicates int64
+	// How many deliveries were let go, since they belong to what was erased.
+	Erased int64
+	// No stub and no tombstone is of a later time: who comes later need not look for one. 2015, if there are none.
+	ErasedUntil time.Time
+	// How often events have become stubs: whoever has kept events in memory forgets them when it changes.
+	Generation int64
+	// The horizon: the log keeps no new event of an earlier time, and sessions that began earlier are frozen. 2015, if nothing has gone yet.
+	FrozenBefore time.Time
+	// How many deliveries were let go, since they were of a time before the horizon.
+	Expired int64
 }
 
 // Deliveries that were authentic but are no event, once per body.
@@ -278,7 +392,7 @@ type Quarantine struct {
 	LastSeenAt time.Time
 }
 
-// One row: received is the sum of seen_count over the quarantine, plus pruned, plus replayed.
+// One row: received is the sum of seen_count over the quarantine, plus pruned, plus replayed, plus erased.
 type QuarantineTally struct {
 	// Always true.
 	Singleton bool
@@ -288,6 +402,26 @@ type QuarantineTally struct {
 	Pruned int64
 	// Those of them that were replayed into the log.
 	Replayed int64
+	// Those of them that were erased.
+	Erased int64
+}
+
+// One row: what has gone, or is about to. Its times are UTC months, and never go back.
+type Retention struct {
+	// Always true.
+	Singleton bool
+	// Events of earlier times are dropped.
+	EventsBefore time.Time
+	// Events of earlier times are stubs, or dropped.
+	MessagesBefore time.Time
+	// Sessions that ended earlier are deleted.
+	SessionsBefore time.Time
+	// What was said in sessions that began earlier is deleted from session_texts: up to the horizon, or on the way there.
+	TextsBefore time.Time
+	// How many sessions were deleted.
+	DroppedSessions int64
+	// Sum of their event_count.
+	DroppedCounts int64
 }
 
 // A row per session: its numbers, and the state from which its next event is folded. Read analytics.sessions, which derives the rest.
@@ -344,6 +478,8 @@ type Session struct {
 	LastPosition  int64
 	// Last occurred_at of the healed messages within a second of its events, whether they count or not.
 	HealedUntil *time.Time
+	// When its events were erased: since then its numbers are frozen, and its names are gone. Null for any other.
+	ErasedAt *time.Time
 }
 
 // What the user of a session has said, normalized and hashed: what repetitions are counted by.
@@ -373,6 +509,58 @@ type Setting struct {
 	ScoreVersion int32
 }
 
+// One row: what the cookies of signed-in browsers are sealed with, by all servers. Delete it and insert another to sign everybody out.
+type SigninSecret struct {
+	// Always true.
+	Singleton bool
+	// A key of 256 bits for AES-GCM. Without a cookie it opens nothing.
+	Secret []byte
+}
+
+// Webhook sources: who may deliver. The one that the server's environment configures is not among them.
+type Source struct {
+	// Its name, also in POST /webhook/{source} and in metrics.
+	Name string
+	// The kinds of proof that are accepted of it: legacy, account, standard, token.
+	Kinds []string
+	// The networks that it may deliver from; none: any.
+	Ranges []netip.Prefix
+	// Deliveries per second above which they are counted and reported, and kept all the same; 0: none.
+	ExpectedRate float64
+	// When it was added.
+	CreatedAt time.Time
+}
+
+// What deliveries of a source are proven with. Nobody but the server reads it.
+type SourceSecret struct {
+	// Number of the secret or token.
+	ID int64
+	// The source.
+	Source string
+	// A secret that signs, as it is: to verify a signature takes the secret itself.
+	Secret []byte
+	// The SHA-256 of a token.
+	TokenSha256 []byte
+	// When it was added.
+	CreatedAt time.Time
+	// From when on it is not accepted any more, since another has replaced it; NULL: never.
+	EndsAt *time.Time
+}
+
+// What came from each source, as all servers have told it: every few seconds, so that what a killed server had not told is missing.
+type SourceTally struct {
+	// The source; default is that of the environment.
+	Source string
+	// How many deliveries were proven to be its.
+	Proven int64
+	// How many of them came above its expected rate.
+	OverRate int64
+	// When the last of them came.
+	ProvenAt time.Time
+	// When the last came above the expected rate.
+	OverRateAt *time.Time
+}
+
 // How far the spool of each server has been drained into the log.
 type Spool struct {
 	// The spool's own name.
@@ -383,7 +571,15 @@ type Spool struct {
 	UpdatedAt time.Time
 }
 
-// Healed messages that count nowhere, since a delivery of them is in the log.
+// The months whose events are all stubs.
+type StubbedMonth struct {
+	// First day of the UTC month of occurred_at.
+	Month pgtype.Date
+	// When the last of them became one.
+	StubbedAt time.Time
+}
+
+// Events that count nowhere: healed messages of which a delivery is in the log, dead letters that were erased or of a time before the horizon, and late events of frozen sessions.
 type Superseded struct {
 	// The message's agent.
 	AgentID string
@@ -391,4 +587,20 @@ type Superseded struct {
 	SessionID string
 	// The message's place in the log.
 	Position int64
+}
+
+// What was erased, and stays out whoever brings it.
+type Tombstone struct {
+	// The agent; empty where whole means every agent.
+	AgentID string
+	// The session; empty where whole means every session.
+	SessionID string
+	// Every conversation of the session_id, or of the agent_id, and not just the one of both.
+	Whole bool
+	// Its events up to this occurred_at are gone; later ones are welcome.
+	ErasedUntil time.Time
+	// The last erasure that it was part of.
+	Erasure int64
+	// The log_head.generation that it came with.
+	Generation int64
 }

@@ -10,6 +10,48 @@ import (
 	"time"
 )
 
+const quarantineBodies = `-- name: QuarantineBodies :many
+SELECT id, body, reason, headers FROM quarantine WHERE id > $1 ORDER BY id LIMIT $2
+`
+
+type QuarantineBodiesParams struct {
+	After   int64
+	MaxRows int32
+}
+
+type QuarantineBodiesRow struct {
+	ID      int64
+	Body    []byte
+	Reason  string
+	Headers []byte
+}
+
+// In the order of their ids, some at a time.
+func (q *Queries) QuarantineBodies(ctx context.Context, arg QuarantineBodiesParams) ([]QuarantineBodiesRow, error) {
+	rows, err := q.db.Query(ctx, quarantineBodies, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []QuarantineBodiesRow
+	for rows.Next() {
+		var i QuarantineBodiesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Body,
+			&i.Reason,
+			&i.Headers,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const quarantineDeleteMany = `-- name: QuarantineDeleteMany :one
 WITH tally AS (
     SELECT singleton FROM quarantine_tally FOR UPDATE
@@ -25,6 +67,25 @@ RETURNING g.entries
 // locked by then.
 func (q *Queries) QuarantineDeleteMany(ctx context.Context, ids []int64) (int64, error) {
 	row := q.db.QueryRow(ctx, quarantineDeleteMany, ids)
+	var entries int64
+	err := row.Scan(&entries)
+	return entries, err
+}
+
+const quarantineErase = `-- name: QuarantineErase :one
+WITH tally AS (
+    SELECT singleton FROM quarantine_tally FOR UPDATE
+), gone AS (
+    DELETE FROM quarantine q USING tally WHERE q.id = ANY($1::bigint[]) RETURNING q.seen_count
+)
+UPDATE quarantine_tally t SET erased = t.erased + g.seen
+FROM (SELECT count(*) AS entries, coalesce(sum(seen_count), 0)::bigint AS seen FROM gone) g
+RETURNING g.entries
+`
+
+// What mentions somebody who is erased. The row of the tally is locked first, as ever.
+func (q *Queries) QuarantineErase(ctx context.Context, ids []int64) (int64, error) {
+	row := q.db.QueryRow(ctx, quarantineErase, ids)
 	var entries int64
 	err := row.Scan(&entries)
 	return entries, err

@@ -41,6 +41,37 @@ func (q *Queries) AsideList(ctx context.Context, follower string) ([]AsideListRo
 	return items, nil
 }
 
+const erasedSince = `-- name: ErasedSince :many
+SELECT agent_id, session_id, generation FROM tombstones WHERE generation > $1 AND NOT whole
+`
+
+type ErasedSinceRow struct {
+	AgentID    string
+	SessionID  string
+	Generation int64
+}
+
+// The conversations that were erased, or erased again, behind a generation of the log.
+func (q *Queries) ErasedSince(ctx context.Context, generation int64) ([]ErasedSinceRow, error) {
+	rows, err := q.db.Query(ctx, erasedSince, generation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ErasedSinceRow
+	for rows.Next() {
+		var i ErasedSinceRow
+		if err := rows.Scan(&i.AgentID, &i.SessionID, &i.Generation); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const eventListBySession = `-- name: EventListBySession :many
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
        e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
@@ -52,7 +83,10 @@ FROM (
           FROM events n
           WHERE (n.session_id, n.occurred_at, n.fingerprint)
                 > ($1::text, $2::timestamptz, $3::bytea)
-            AND n.position <= $4
+            AND n.position <= $4 AND n.erasure IS NULL
+            AND n.occurred_at >= (SELECT frozen_before FROM log_head)
+            AND NOT EXISTS (SELECT FROM frozen_spans z
+                            WHERE z.session_id = n.session_id AND z.agent_id = n.agent_id AND z.frozen_until >= n.occurred_at)
           ORDER BY n.session_id, n.occurred_at, n.fingerprint LIMIT $5) l
 ) e
 WHERE e.bytes_before < $6::bigint
@@ -159,6 +193,42 @@ func (q *Queries) FollowerTake(ctx context.Context, name string) (int64, error) 
 	return position, err
 }
 
+const frozenCarryOver = `-- name: FrozenCarryOver :exec
+INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s WHERE s.erased_at IS NOT NULL
+`
+
+func (q *Queries) FrozenCarryOver(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, frozenCarryOver)
+	return err
+}
+
+const frozenDeleteErased = `-- name: FrozenDeleteErased :exec
+DELETE FROM sessions f USING public.sessions s
+WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at AND s.erased_at IS NOT NULL
+`
+
+// those of erased sessions, also of those that were erased since they were carried over,
+func (q *Queries) FrozenDeleteErased(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, frozenDeleteErased)
+	return err
+}
+
+const frozenSupersededCarryOver = `-- name: FrozenSupersededCarryOver :exec
+INSERT INTO superseded
+SELECT x.agent_id, x.session_id, x.position FROM public.superseded x
+WHERE EXISTS (SELECT FROM events e WHERE e.position = x.position AND e.session_id = x.session_id
+              AND (e.erasure IS NOT NULL OR e.occurred_at < (SELECT frozen_before FROM log_head)
+                OR EXISTS (SELECT FROM frozen_spans z WHERE z.session_id = e.session_id AND z.agent_id = e.agent_id
+                           AND z.frozen_until >= e.occurred_at)))
+ON CONFLICT DO NOTHING
+`
+
+// and which of their events count nowhere.
+func (q *Queries) FrozenSupersededCarryOver(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, frozenSupersededCarryOver)
+	return err
+}
+
 const grantsLock = `-- name: GrantsLock :exec
 SELECT pg_advisory_xact_lock(hashtextextended('rapport grants', 0))
 `
@@ -166,6 +236,16 @@ SELECT pg_advisory_xact_lock(hashtextextended('rapport grants', 0))
 // Whoever granted rights on the tables meanwhile would grant them on the old ones.
 func (q *Queries) GrantsLock(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, grantsLock)
+	return err
+}
+
+const horizonCarryOver = `-- name: HorizonCarryOver :exec
+INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s WHERE s.started_at < (SELECT frozen_before FROM log_head)
+`
+
+// What nothing but the old rollups knows: the numbers of sessions below the horizon,
+func (q *Queries) HorizonCarryOver(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, horizonCarryOver)
 	return err
 }
 
@@ -195,7 +275,8 @@ func (q *Queries) SessionCount(ctx context.Context) (int64, error) {
 }
 
 const sessionDeleteOfConversation = `-- name: SessionDeleteOfConversation :exec
-DELETE FROM sessions WHERE session_id = $1 AND agent_id = $2
+DELETE FROM sessions
+WHERE session_id = $1 AND agent_id = $2 AND started_at >= (SELECT frozen_before FROM log_head)
 `
 
 type SessionDeleteOfConversationParams struct {

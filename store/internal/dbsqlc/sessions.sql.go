@@ -81,15 +81,17 @@ type SessionInsertManyParams struct {
 	FirstPosition     int64
 	LastPosition      int64
 	HealedUntil       *time.Time
+	ErasedAt          *time.Time
 }
 
 const sessionLastOfMany = `-- name: SessionLastOfMany :many
 
-SELECT s.agent_id, s.session_id, s.started_at, s.last_activity_at, s.last_event_at, s.closes_at, s.ended_at, s.end_reason, s.event_count, s.end_count, s.join_count, s.error_count, s.message_count, s.user_message_count, s.agent_message_count, s.user_char_count, s.agent_char_count, s.duration_ms, s.active_us, s.turn_count, s.answered_turn_count, s.quick_answer_count, s.response_ms_total, s.response_ms_max, s.first_response_ms, s.awaits_answer, s.last_user_message_at, s.repeat_count, s.friction_count, s.sentiment_sum, s.peak_participants, s.room_name, s.user_id, s.rating, s.engagement_tier, s.engagement_tenths, s.quality_tenths, s.score_version, s.first_position, s.last_position, s.healed_until
+SELECT s.agent_id, s.session_id, s.started_at, s.last_activity_at, s.last_event_at, s.closes_at, s.ended_at, s.end_reason, s.event_count, s.end_count, s.join_count, s.error_count, s.message_count, s.user_message_count, s.agent_message_count, s.user_char_count, s.agent_char_count, s.duration_ms, s.active_us, s.turn_count, s.answered_turn_count, s.quick_answer_count, s.response_ms_total, s.response_ms_max, s.first_response_ms, s.awaits_answer, s.last_user_message_at, s.repeat_count, s.friction_count, s.sentiment_sum, s.peak_participants, s.room_name, s.user_id, s.rating, s.engagement_tier, s.engagement_tenths, s.quality_tenths, s.score_version, s.first_position, s.last_position, s.healed_until, s.erased_at
 FROM (SELECT unnest($1::text[]) AS agent_id, unnest($2::text[]) AS session_id) k
 CROSS JOIN LATERAL (
-    SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until FROM sessions w
-    WHERE w.session_id = k.session_id AND w.agent_id = k.agent_id
+    SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM sessions w
+    WHERE w.session_id = k.session_id AND w.agent_id = k.agent_id AND w.erased_at IS NULL
+      AND w.started_at >= (SELECT frozen_before FROM log_head)
     ORDER BY w.started_at DESC
     LIMIT 1
 ) s
@@ -101,7 +103,7 @@ type SessionLastOfManyParams struct {
 }
 
 // The session rollups.
-// The last session of each of the conversations.
+// The last session of each of the conversations that is not frozen.
 func (q *Queries) SessionLastOfMany(ctx context.Context, arg SessionLastOfManyParams) ([]Session, error) {
 	rows, err := q.db.Query(ctx, sessionLastOfMany, arg.AgentIds, arg.SessionIds)
 	if err != nil {
@@ -153,6 +155,7 @@ func (q *Queries) SessionLastOfMany(ctx context.Context, arg SessionLastOfManyPa
 			&i.FirstPosition,
 			&i.LastPosition,
 			&i.HealedUntil,
+			&i.ErasedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -165,19 +168,22 @@ func (q *Queries) SessionLastOfMany(ctx context.Context, arg SessionLastOfManyPa
 }
 
 const sessionListOfID = `-- name: SessionListOfID :many
-SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until FROM sessions
+SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM sessions
 WHERE session_id = $1 AND ($2::text = '' OR agent_id = $2)
+  AND (cardinality($3::text[]) = 0 OR agent_id = ANY($3))
 ORDER BY started_at, agent_id
 `
 
 type SessionListOfIDParams struct {
 	SessionID string
 	AgentID   string
+	Agents    []string
 }
 
-// All sessions of a session_id, in the order of time; an empty agent_id is any agent.
+// All sessions of a session_id, in the order of time; an empty agent_id is any agent,
+// and where agents are named, it is one of them.
 func (q *Queries) SessionListOfID(ctx context.Context, arg SessionListOfIDParams) ([]Session, error) {
-	rows, err := q.db.Query(ctx, sessionListOfID, arg.SessionID, arg.AgentID)
+	rows, err := q.db.Query(ctx, sessionListOfID, arg.SessionID, arg.AgentID, arg.Agents)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +233,7 @@ func (q *Queries) SessionListOfID(ctx context.Context, arg SessionListOfIDParams
 			&i.FirstPosition,
 			&i.LastPosition,
 			&i.HealedUntil,
+			&i.ErasedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -241,13 +248,14 @@ func (q *Queries) SessionListOfID(ctx context.Context, arg SessionListOfIDParams
 const sessionSpanList = `-- name: SessionSpanList :many
 SELECT w.started_at, w.last_event_at, w.healed_until
 FROM sessions w
-WHERE w.session_id = $1 AND w.agent_id = $2
+WHERE w.session_id = $1 AND w.agent_id = $2 AND w.erased_at IS NULL
+  AND w.started_at >= (SELECT frozen_before FROM log_head)
   AND w.started_at >= coalesce((
       SELECT max(p.started_at) FROM sessions p
-      WHERE p.session_id = $1 AND p.agent_id = $2 AND p.started_at < $3), '-infinity')
+      WHERE p.session_id = $1 AND p.agent_id = $2 AND p.erased_at IS NULL AND p.started_at < $3), '-infinity')
   AND w.started_at <= coalesce((
       SELECT min(n.started_at) FROM sessions n
-      WHERE n.session_id = $1 AND n.agent_id = $2 AND n.started_at > $4), 'infinity')
+      WHERE n.session_id = $1 AND n.agent_id = $2 AND n.erased_at IS NULL AND n.started_at > $4), 'infinity')
 ORDER BY w.started_at
 `
 
@@ -265,7 +273,7 @@ type SessionSpanListRow struct {
 }
 
 // The spans of a conversation's sessions from the one before a time to the one
-// after another, both included.
+// after another, both included, without the frozen ones.
 func (q *Queries) SessionSpanList(ctx context.Context, arg SessionSpanListParams) ([]SessionSpanListRow, error) {
 	rows, err := q.db.Query(ctx, sessionSpanList,
 		arg.SessionID,

@@ -80,6 +80,35 @@ func (q *Queries) VerifyDeadLettersLost(ctx context.Context) ([]VerifyDeadLetter
 	return items, nil
 }
 
+const verifyErasures = `-- name: VerifyErasures :many
+SELECT id, (finished_at IS NOT NULL)::boolean AS finished FROM erasures
+`
+
+type VerifyErasuresRow struct {
+	ID       int64
+	Finished bool
+}
+
+func (q *Queries) VerifyErasures(ctx context.Context) ([]VerifyErasuresRow, error) {
+	rows, err := q.db.Query(ctx, verifyErasures)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerifyErasuresRow
+	for rows.Next() {
+		var i VerifyErasuresRow
+		if err := rows.Scan(&i.ID, &i.Finished); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const verifyFollower = `-- name: VerifyFollower :many
 SELECT position, made_with FROM followers WHERE name = $1
 `
@@ -111,13 +140,17 @@ func (q *Queries) VerifyFollower(ctx context.Context, name string) ([]VerifyFoll
 
 const verifyHead = `-- name: VerifyHead :many
 
-SELECT position, received_at, duplicates FROM log_head
+SELECT position, received_at, duplicates, erased, erased_until, frozen_before, expired FROM log_head
 `
 
 type VerifyHeadRow struct {
-	Position   int64
-	ReceivedAt time.Time
-	Duplicates int64
+	Position     int64
+	ReceivedAt   time.Time
+	Duplicates   int64
+	Erased       int64
+	ErasedUntil  time.Time
+	FrozenBefore time.Time
+	Expired      int64
 }
 
 // What `rapport verify` looks at besides the rows that it streams (store/verifystream.go).
@@ -131,7 +164,15 @@ func (q *Queries) VerifyHead(ctx context.Context) ([]VerifyHeadRow, error) {
 	var items []VerifyHeadRow
 	for rows.Next() {
 		var i VerifyHeadRow
-		if err := rows.Scan(&i.Position, &i.ReceivedAt, &i.Duplicates); err != nil {
+		if err := rows.Scan(
+			&i.Position,
+			&i.ReceivedAt,
+			&i.Duplicates,
+			&i.Erased,
+			&i.ErasedUntil,
+			&i.FrozenBefore,
+			&i.Expired,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -300,13 +341,14 @@ func (q *Queries) VerifySuperseded(ctx context.Context) ([]Superseded, error) {
 }
 
 const verifyTally = `-- name: VerifyTally :many
-SELECT received, pruned, replayed FROM quarantine_tally
+SELECT received, pruned, replayed, erased FROM quarantine_tally
 `
 
 type VerifyTallyRow struct {
 	Received int64
 	Pruned   int64
 	Replayed int64
+	Erased   int64
 }
 
 func (q *Queries) VerifyTally(ctx context.Context) ([]VerifyTallyRow, error) {
@@ -318,7 +360,50 @@ func (q *Queries) VerifyTally(ctx context.Context) ([]VerifyTallyRow, error) {
 	var items []VerifyTallyRow
 	for rows.Next() {
 		var i VerifyTallyRow
-		if err := rows.Scan(&i.Received, &i.Pruned, &i.Replayed); err != nil {
+		if err := rows.Scan(
+			&i.Received,
+			&i.Pruned,
+			&i.Replayed,
+			&i.Erased,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verifyTombstones = `-- name: VerifyTombstones :many
+SELECT agent_id, session_id, whole, erased_until, erasure FROM tombstones
+`
+
+type VerifyTombstonesRow struct {
+	AgentID     string
+	SessionID   string
+	Whole       bool
+	ErasedUntil time.Time
+	Erasure     int64
+}
+
+func (q *Queries) VerifyTombstones(ctx context.Context) ([]VerifyTombstonesRow, error) {
+	rows, err := q.db.Query(ctx, verifyTombstones)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerifyTombstonesRow
+	for rows.Next() {
+		var i VerifyTombstonesRow
+		if err := rows.Scan(
+			&i.AgentID,
+			&i.SessionID,
+			&i.Whole,
+			&i.ErasedUntil,
+			&i.Erasure,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

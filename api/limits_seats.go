@@ -1,0 +1,86 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// seatPatience is for how long a request waits for a seat among those that are
+// answered at once.
+const seatPatience = time.Second
+
+// A seat is one of those that are given to so many at once.
+type seat struct {
+	among chan struct{}
+	held  bool
+}
+
+// take waits for a seat, at most for a time. It reports whether it got it.
+func (p *seat) take(ctx context.Context, patience time.Duration) bool {
+	select {
+	case p.among <- struct{}{}:
+		p.held = true
+		return true
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case p.among <- struct{}{}:
+		p.held = true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return p.held
+}
+
+// leave gives a seat back, if it is held.
+func (p *seat) leave() {
+	if p.held {
+		<-p.among
+		p.held = false
+	}
+}
+
+type seatKey struct{}
+
+// limitReads bounds how many requests are at work at once, so that readers can't
+// take what deliveries need. Deliveries and probes aren't counted.
+func (s *server) limitReads(next http.Handler) http.Handler {
+	if s.limits.reads == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isUnlimited(r.URL.Path) || probes[r.URL.Path] {
+			next.ServeHTTP(w, r)
+			return
+		}
+		p := &seat{among: s.limits.reads}
+		if !p.take(r.Context(), seatPatience) {
+			s.Metrics.limited.WithLabelValues("reads").Inc()
+			tooManyReads().write(w)
+			return
+		}
+		defer p.leave()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), seatKey{}, p)))
+	})
+}
+
+func tooManyReads() *problem {
+	return tryAgain("as many reads are being answered as the server answers at once (--max-reads); try again")
+}
+
+// withoutSeat runs what only waits: meanwhile another request has its seat.
+func withoutSeat(ctx context.Context, wait func() error) error {
+	p, isCounted := ctx.Value(seatKey{}).(*seat)
+	if !isCounted {
+		return wait()
+	}
+	p.leave()
+	err := wait()
+	if !p.take(ctx, seatPatience) && err == nil {
+		return tooManyReads()
+	}
+	return err
+}
