@@ -89,6 +89,11 @@ fuzz: ## fuzz everything that parses, FUZZTIME (30s) each
 	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 	    go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg || exit 1; done; done
 
+.PHONY: nightly
+nightly: ## fuzz for hours (FUZZTIME, 15m, each), and make up 100,000 hostile requests
+	$(MAKE) fuzz FUZZTIME=$${FUZZTIME:-15m}
+	go test ./api -run TestHostileRequests -hostile 100000 -timeout 3h
+
 .PHONY: postgres
 postgres: # says how to get Postgres's server programs where they are missing
 	@sh deploy/has-postgres.sh

@@ -108,6 +108,17 @@ func (k *Keys) current(ctx context.Context) *keySet {
 	return set
 }
 
+// last is what is known, without waiting for anything newer; nil if nothing is.
+func (k *Keys) last() *keySet {
+	least := time.Now().Add(-keysMaxAge)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.set == nil || k.set.asOf.Before(least) {
+		k.read() // for the next one who asks
+	}
+	return k.set
+}
+
 // newerThan is a set that has all that was committed by a time.
 func (k *Keys) newerThan(ctx context.Context, least time.Time) (*keySet, error) {
 	for {

@@ -114,8 +114,9 @@ func isUnlimited(path string) bool {
 }
 
 // limitUnproven refuses addresses that have sent too much without a valid key,
-// before anything of it is looked at; deliveries and probes apart. Every answer
-// 401 counts.
+// before more than the key is looked at; deliveries and probes apart. Every answer
+// 401 counts. Who has a valid key is let in all the same: others may send from the
+// same address, behind a proxy or in an office.
 func (s *server) limitUnproven(next http.Handler) http.Handler {
 	if s.limits.unproven == nil {
 		return next
@@ -126,7 +127,7 @@ func (s *server) limitUnproven(next http.Handler) http.Handler {
 			return
 		}
 		key := limitKey(clientOf(r))
-		if s.limits.unproven.isOver(key) {
+		if s.limits.unproven.isOver(key) && !s.seemsKnown(r) {
 			s.Metrics.limited.WithLabelValues("unproven").Inc()
 			s.limits.unproven.refusal().write(w)
 			return

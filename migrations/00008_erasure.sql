@@ -260,6 +260,15 @@ $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION unfinished_erasure IS 'The erasure of somebody that was interrupted, 0 if there is none.';
 
+-- +goose StatementBegin
+CREATE FUNCTION was_erased(kind text, subject text, agent_id text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM public.erasures r WHERE r.kind = $1 AND r.agent_id = $3
+      AND r.subject = CASE WHEN $1 = 'user' THEN public.subject_hash($2) ELSE $2 END);
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION was_erased IS 'Whether an erasure of somebody was ever begun: of an erased user nothing else is left that tells.';
+
 -- An agent or a session as a whole is stopped at once: conversations of it that the
 -- log does not know yet must not come in behind the erasure's back.
 -- +goose StatementBegin

@@ -27,8 +27,8 @@ BEGIN
 
     -- A PUBLIC privilege would let every role of the cluster append.
     REVOKE ALL ON FUNCTION append_events, create_events_month FROM PUBLIC;
-    REVOKE ALL ON FUNCTION stub_fingerprint, subject_hash, unfinished_erasure, begin_erasure, hold_log, erase_batch,
-        finish_erasure, stale_statistics, forget_statistics FROM PUBLIC;
+    REVOKE ALL ON FUNCTION stub_fingerprint, subject_hash, unfinished_erasure, was_erased, begin_erasure, hold_log,
+        erase_batch, finish_erasure, stale_statistics, forget_statistics FROM PUBLIC;
     REVOKE ALL ON FUNCTION keep_rebuilds_out, move_horizon, drop_events_month, stub_events, analyze_events_month, drop_sessions,
         drop_session_texts FROM PUBLIC;
 
@@ -71,7 +71,7 @@ BEGIN
     -- inherits nothing.
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_eraser') THEN
         GRANT USAGE ON SCHEMA public TO rapport_eraser;
-        GRANT EXECUTE ON FUNCTION unfinished_erasure, begin_erasure, hold_log, erase_batch, finish_erasure,
+        GRANT EXECUTE ON FUNCTION unfinished_erasure, was_erased, begin_erasure, hold_log, erase_batch, finish_erasure,
             stale_statistics, forget_statistics TO rapport_eraser;
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server')
            AND NOT pg_has_role('rapport_server', 'rapport_eraser', 'MEMBER') THEN

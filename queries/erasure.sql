@@ -7,6 +7,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('rapport erasure', 0));
 -- name: ErasureUnfinished :one
 SELECT unfinished_erasure(@kind::text, @subject::text, @agent_id::text)::bigint AS id;
 
+-- name: ErasureKnown :one
+SELECT was_erased(@kind::text, @subject::text, @agent_id::text)::boolean AS known;
+
 -- name: LogHold :one
 SELECT hold_log()::bigint AS head;
 

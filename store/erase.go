@@ -205,8 +205,14 @@ func (p *ErasurePlan) lookAside(ctx context.Context, db *DB) (err error) {
 		id, err := q.ErasureUnfinished(ctx, dbsqlc.ErasureUnfinishedParams{
 			Kind: p.Request.Kind, Subject: p.Request.subject(), AgentID: p.Request.ofAgent(),
 		})
+		if err != nil {
+			return err
+		}
 		p.resumes = id != 0
-		p.Known = p.Known || p.resumes
+		known, err := q.ErasureKnown(ctx, dbsqlc.ErasureKnownParams{
+			Kind: p.Request.Kind, Subject: p.Request.subject(), AgentID: p.Request.ofAgent(),
+		})
+		p.Known = p.Known || known
 		return err
 	})
 }

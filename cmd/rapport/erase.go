@@ -43,8 +43,8 @@ healing, a replay, a restored server) is answered 200 and let go. What is said l
 event rapport.erased in the log tells followers, and erasures and audit who asked, when, and for how much.
 
 It may be interrupted and repeated, beside a running server or without one; when all is done it finds nothing.
-A user's conversations are those that the log has: what a spool of a server that is down still holds comes
-later. So do backups, replicas, WAL archives and logs that were shipped elsewhere: those are yours.
+A user's conversations are those that the log has: what a spool of this data directory holds is drained before,
+but that of a server elsewhere that is down comes later. So do backups, replicas, WAL archives and logs that were shipped elsewhere: those are yours.
 
 --physical needs the role that owns the schema. While a table is rewritten, deliveries of its month go to the
 spool. Of a Postgres that is not Rapport's own, it does what SQL can do, and says what is left to you.`
@@ -58,6 +58,11 @@ func (c *eraseCmd) Run(ctx context.Context, io streams) error {
 	}
 	logger := c.logger(io.Err)
 	return c.withDatabase(ctx, logger, func(database *database, db *store.DB) error {
+		if !c.DryRun {
+			if err := c.drainFirst(ctx, db, logger); err != nil {
+				return err
+			}
+		}
 		plan, err := db.PlanErasure(ctx, request)
 		if err != nil {
 			return err

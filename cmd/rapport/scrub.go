@@ -22,7 +22,7 @@ import (
 // scrub rewrites what is on the disk: the spool first, of which the rest goes into
 // the log yet, and the tables then.
 func (c *eraseCmd) scrub(ctx context.Context, database *database, db *store.DB, io streams, logger *slog.Logger) error {
-	if err := c.emptySpools(ctx, db, logger); err != nil {
+	if err := c.emptySpools(ctx, db, logger, "*.seg*", spoolPatience); err != nil {
 		return err
 	}
 	link := database.OwnerURL
@@ -59,9 +59,24 @@ func asSuperuser(link string) string {
 // spoolPatience is for how long a server may take to drain its spool.
 const spoolPatience = 5 * time.Minute
 
+// drainPatience is for how long an erasure waits for what it would else not find.
+const drainPatience = 30 * time.Second
+
+// drainFirst has what waits in a spool go into the log: what is to be erased is looked
+// for there. What can't be drained doesn't keep the rest from being erased.
+func (c *eraseCmd) drainFirst(ctx context.Context, db *store.DB, logger *slog.Logger) error {
+	err := c.emptySpools(ctx, db, logger, "*.seg", drainPatience)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	logger.Warn("what waits in a spool is not looked through: erase again when it is drained", "error", err)
+	return nil
+}
+
 // emptySpools has what the spools of this data directory keep for the database go
-// there: by the server that has the spool, or by this process if none has.
-func (c *eraseCmd) emptySpools(ctx context.Context, db *store.DB, logger *slog.Logger) error {
+// there, until no such files are left: by the server that has the spool, or by this
+// process if none has.
+func (c *eraseCmd) emptySpools(ctx context.Context, db *store.DB, logger *slog.Logger, files string, patience time.Duration) error {
 	address, err := c.address()
 	if err != nil || !isKnown(c.DataDir, address) {
 		return err
@@ -71,19 +86,19 @@ func (c *eraseCmd) emptySpools(ctx context.Context, db *store.DB, logger *slog.L
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err := emptySpool(ctx, dir, db, logger); err != nil {
+		if err := emptySpool(ctx, filepath.Join(dir, files), db, logger, patience); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func emptySpool(ctx context.Context, dir string, db *store.DB, logger *slog.Logger) error {
-	for deadline := time.Now().Add(spoolPatience); ; {
-		if err := drainIfFree(ctx, dir, db, logger); err != nil {
+func emptySpool(ctx context.Context, files string, db *store.DB, logger *slog.Logger, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; {
+		if err := drainIfFree(ctx, filepath.Dir(files), db, logger); err != nil {
 			return err
 		}
-		segments, err := filepath.Glob(filepath.Join(dir, "*.seg*"))
+		segments, err := filepath.Glob(files)
 		if err != nil {
 			return err
 		}

@@ -266,6 +266,23 @@ func (q *Queries) ErasureGet(ctx context.Context, id int64) (Erasure, error) {
 	return i, err
 }
 
+const erasureKnown = `-- name: ErasureKnown :one
+SELECT was_erased($1::text, $2::text, $3::text)::boolean AS known
+`
+
+type ErasureKnownParams struct {
+	Kind    string
+	Subject string
+	AgentID string
+}
+
+func (q *Queries) ErasureKnown(ctx context.Context, arg ErasureKnownParams) (bool, error) {
+	row := q.db.QueryRow(ctx, erasureKnown, arg.Kind, arg.Subject, arg.AgentID)
+	var known bool
+	err := row.Scan(&known)
+	return known, err
+}
+
 const erasureLock = `-- name: ErasureLock :exec
 
 SELECT pg_advisory_xact_lock(hashtextextended('rapport erasure', 0))
