@@ -64,6 +64,11 @@ func (s *server) listAudit(ctx context.Context, in *auditInput) (*answer[page[au
 	if err != nil {
 		return nil, err
 	}
+	if in.Cursor == "" { // once for all pages
+		if err := s.DB.Audit(ctx, store.AuditEntry{Actor: actorOf(ctx), Action: "audit.read", Subject: action}); err != nil {
+			return nil, err
+		}
+	}
 	next := ""
 	if len(entries) > in.Limit {
 		entries = entries[:in.Limit]

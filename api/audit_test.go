@@ -19,8 +19,9 @@ func TestTheAudit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	wantColumn(t, list(t, l, "/audit", 2), "subject", "three", "two", "one")
+	wantColumn(t, list(t, l, "/audit", 50), "action", "audit.read", "source.rotate", "source.add", "source.rotate")
 	for _, limit := range []int{1, 2, 50} {
-		wantColumn(t, list(t, l, "/audit", limit), "subject", "three", "two", "one")
 		wantColumn(t, list(t, l, "/audit?action=source.rotate", limit), "subject", "three", "one")
 	}
 	wantColumn(t, list(t, l, "/audit?action=source.rotate%00", 50), "subject")

@@ -94,12 +94,13 @@ func (s *server) authenticate(r *http.Request) (*access.Identity, *problem) {
 // it waits for nothing. Whether that still is so authenticate tells.
 func (s *server) seemsKnown(r *http.Request) bool {
 	set := s.Keys.last()
-	if sent, ok := bearer(r.Header.Values("Authorization")); ok && s.seemsKey(set, sent) {
-		return true
+	if sent, ok := bearer(r.Header.Values("Authorization")); ok && (s.APIToken != "" || access.IsKey(sent)) {
+		return s.seemsKey(set, sent)
 	}
 	if cookie := cookieOf(r); cookie != "" && set != nil && set.sealer != nil {
-		key, ok := set.open(cookie, s.now())
-		return ok && s.seemsKey(set, key)
+		if key, ok := set.open(cookie, s.now()); ok && s.seemsKey(set, key) {
+			return true
+		}
 	}
 	needsNone := s.APIToken == "" && !s.Exposed && set != nil && len(set.keys) == 0
 	return needsNone && loopbackDenial(r) == ""

@@ -45,8 +45,9 @@ func encodedBody(r *http.Request) *problem {
 }
 
 // readBody reads a delivery, limit bytes at most. Of a body that is too long the
-// rest is not read, and the connection is closed after the answer.
-func (s *server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *problem) {
+// rest is not read, and the connection is closed after the answer. Where a token has
+// proven it already, it doesn't wait for those that strangers send.
+func (s *server) readBody(w http.ResponseWriter, r *http.Request, limit int64, isProven bool) ([]byte, *problem) {
 	if r.ContentLength > limit {
 		return nil, s.tooLarge(limit)
 	}
@@ -61,11 +62,11 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	buf := bytes.NewBuffer(make([]byte, 0, maxReserved+bytes.MinRead))
 	_, err := io.CopyN(buf, body, maxReserved)
 	if err == nil { // there may be more
-		p := &seat{among: s.limits.bodies}
-		if !p.take(r.Context(), bodyPatience) {
+		leave, ok := s.bodySeat(r, isProven)
+		if !ok {
 			return nil, tryAgain("as many large bodies are being read as the server has memory for; try again")
 		}
-		defer p.leave()
+		defer leave()
 		_, err = buf.ReadFrom(body)
 	}
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
@@ -77,6 +78,15 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 		return nil, unreadable()
 	}
 	return buf.Bytes(), nil
+}
+
+// bodySeat waits for a seat among the large bodies.
+func (s *server) bodySeat(r *http.Request, isProven bool) (leave func(), ok bool) {
+	if !isProven {
+		return s.limits.bodies.take(r.Context(), limitKey(clientOf(r)), bodyPatience)
+	}
+	p := &seat{among: s.limits.proven}
+	return p.leave, p.take(r.Context(), bodyPatience)
 }
 
 func unreadable() *problem {

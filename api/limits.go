@@ -90,7 +90,8 @@ type limiters struct {
 	keys     *rateLimit
 	unproven *rateLimit
 	reads    chan struct{} // a seat each; nil: any number
-	bodies   chan struct{} // a seat for each large body
+	bodies   *shares       // a seat for each large body that may turn out to be proven
+	proven   chan struct{} // a seat for each large body that is proven already
 }
 
 func newLimiters(l Limits, maxBodyBytes int64) limiters {
@@ -99,8 +100,9 @@ func newLimiters(l Limits, maxBodyBytes int64) limiters {
 			fmt.Sprintf("more than %d requests in a second carry this API key (--api-rate)", l.KeyRate)),
 		unproven: newRateLimit(l.UnprovenRate, time.Minute,
 			fmt.Sprintf("more than %d requests in a minute came from your address without a valid proof (--unproven-rate)", l.UnprovenRate)),
-		bodies: make(chan struct{}, max(4, largeBodies/maxBodyBytes)),
 	}
+	seats := int(max(4, largeBodies/2/maxBodyBytes))
+	made.bodies, made.proven = newShares(seats, max(1, seats/8)), make(chan struct{}, seats)
 	if l.Reads > 0 {
 		made.reads = make(chan struct{}, l.Reads)
 	}

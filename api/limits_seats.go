@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -40,6 +41,61 @@ func (p *seat) leave() {
 	if p.held {
 		<-p.among
 		p.held = false
+	}
+}
+
+// shares are seats of which each client gets a part only: whoever takes them all and
+// is slow would keep everybody else out.
+type shares struct {
+	seats chan struct{}
+	most  int // of one client
+
+	mu sync.Mutex
+	of map[string]*share // of clients that have a seat, or wait for one; guarded by mu
+}
+
+type share struct {
+	seats chan struct{}
+	users int // guarded by shares.mu
+}
+
+func newShares(seats, most int) *shares {
+	return &shares{seats: make(chan struct{}, seats), most: most, of: make(map[string]*share)}
+}
+
+// take waits for a seat, at most for a time. Who gets one calls leave.
+func (s *shares) take(ctx context.Context, client string, patience time.Duration) (leave func(), ok bool) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	own := &seat{among: s.join(client)}
+	common := &seat{among: s.seats}
+	leave = func() {
+		common.leave()
+		own.leave()
+		s.part(client)
+	}
+	if !own.take(limited, patience) || !common.take(limited, patience) {
+		leave()
+		return nil, false
+	}
+	return leave, true
+}
+
+func (s *shares) join(client string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[client] == nil {
+		s.of[client] = &share{seats: make(chan struct{}, s.most)}
+	}
+	s.of[client].users++
+	return s.of[client].seats
+}
+
+func (s *shares) part(client string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[client].users--; s.of[client].users == 0 {
+		delete(s.of, client)
 	}
 }
 

@@ -112,6 +112,7 @@ func TestOfALimitedAddressWhoIsKnownIsLetIn(t *testing.T) {
 	}
 
 	key := l.key(t, "a", readScope)
+	l.key(t, "b", readScope)
 	becomes(t, l, http.StatusOK, "/openapi.json", bearerOf(key)...)
 	becomes(t, l, http.StatusTooManyRequests, "/openapi.json")
 	cookie := cookieHeader(cookieIn(t, send(l, from(signinRequest(key), "198.51.100.1"))))
@@ -312,35 +313,66 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	t.Parallel()
 	const maxBytes = 1 << 20
 	s := &server{Config: Config{MaxBodyBytes: maxBytes}, limits: newLimiters(Limits{}, maxBytes)}
-	for range cap(s.limits.bodies) {
-		s.limits.bodies <- struct{}{}
-	}
-	read := func(size int, ctx context.Context) *problem {
-		r := newRequest(http.MethodPost, "/webhook", strings.NewReader(strings.Repeat("x", size))).WithContext(ctx)
+	read := func(size int, ctx context.Context, addr string, isProven bool) *problem {
+		r := from(newRequest(http.MethodPost, "/webhook", strings.NewReader(strings.Repeat("x", size))).WithContext(ctx), addr)
 		r.ContentLength = -1
-		body, p := s.readBody(httptest.NewRecorder(), r, maxBytes)
+		body, p := s.readBody(httptest.NewRecorder(), r, maxBytes, isProven)
 		if p == nil && len(body) != size {
 			t.Errorf("%d bytes of %d", len(body), size)
 		}
 		return p
 	}
-	if p := read(maxReserved-1, t.Context()); p != nil {
-		t.Errorf("a small body: %v", p)
-	}
+	const slow, other = "192.0.2.7", "192.0.2.8"
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	if p := read(maxReserved+1, left); p == nil || p.Status != http.StatusServiceUnavailable {
-		t.Errorf("a large body: %v", p)
+	wantRefused := func(name, addr string, isProven bool) {
+		t.Helper()
+		if p := read(maxReserved+1, left, addr, isProven); p == nil || p.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %v", name, p)
+		}
 	}
-	<-s.limits.bodies
-	if p := read(maxBytes, t.Context()); p != nil {
-		t.Errorf("a large body, in its turn: %v", p)
+	wantRead := func(name string, size int, addr string, isProven bool) {
+		t.Helper()
+		if p := read(size, t.Context(), addr, isProven); p != nil {
+			t.Errorf("%s: %v", name, p)
+		}
 	}
-	if p := read(maxBytes+1, t.Context()); p == nil || p.Status != http.StatusRequestEntityTooLarge {
+	var seats []func()
+	sit := func(addr string) {
+		leave, ok := s.limits.bodies.take(t.Context(), addr, time.Minute)
+		if !ok {
+			t.Fatalf("no seat for %s", addr)
+		}
+		seats = append(seats, leave)
+	}
+
+	for range s.limits.bodies.most {
+		sit(slow)
+	}
+	wantRefused("a large body from an address that has its share", slow, false)
+	wantRead("a small one", maxReserved-1, slow, false)
+	wantRead("a large one from another address", maxBytes, other, false)
+
+	for i := 0; len(seats) < cap(s.limits.bodies.seats); i++ {
+		sit(fmt.Sprint("stranger ", i))
+	}
+	wantRefused("a large body where all seats are taken", other, false)
+	wantRead("one that is proven", maxBytes, slow, true)
+	seats[0]()
+	wantRead("a large body, in its turn", maxBytes, other, false)
+	if p := read(maxBytes+1, t.Context(), other, false); p == nil || p.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large: %v", p)
 	}
-	if len(s.limits.bodies) != cap(s.limits.bodies)-1 {
-		t.Error("a seat was not given back")
+
+	for range cap(s.limits.proven) {
+		s.limits.proven <- struct{}{}
+	}
+	wantRefused("more proven ones than there is memory for", other, true)
+	for _, leave := range seats[1:] {
+		leave()
+	}
+	if n := len(s.limits.bodies.seats); n != 0 || len(s.limits.bodies.of) != 0 {
+		t.Errorf("%d seats were not given back, %d clients are still known", n, len(s.limits.bodies.of))
 	}
 }
 

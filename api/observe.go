@@ -67,7 +67,7 @@ func (s *server) recovered(rec *recorder, r *http.Request, cause any) {
 // and what people said.
 func (s *server) logAccess(rec *recorder, r *http.Request, took time.Duration) {
 	level := slog.LevelInfo
-	if probes[r.URL.Path] {
+	if probes[r.URL.Path] || rec.status == http.StatusTooManyRequests { // of which the metrics tell, and a flood would fill the disk
 		level = slog.LevelDebug
 	}
 	s.Logger.LogAttrs(r.Context(), level, "request",

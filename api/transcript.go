@@ -191,12 +191,42 @@ func (s *server) exists(ctx context.Context, query *store.TranscriptQuery, rows 
 	return err
 }
 
+// A page of a transcript is read in parts, and ends early where it has become large:
+// a text may have a megabyte, and of a thousand such for each of many readers there
+// is no memory.
+const (
+	partRows  = 50      // as the pages have that nobody asks to be longer
+	pageBytes = 8 << 20 // from so many on, no other part is read
+)
+
+// inParts reads a page, and the place behind it if there are more.
+func inParts[R any](ctx context.Context, query store.TranscriptQuery,
+	read func(context.Context, store.TranscriptQuery) ([]R, *store.EventPlace, error), size func(*R) int,
+) (rows []R, behind *store.EventPlace, err error) {
+	limit, bytes := query.Limit, 0
+	for {
+		query.Limit = min(limit-len(rows), partRows)
+		part, place, err := read(ctx, query)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range part {
+			bytes += size(&part[i])
+		}
+		rows = append(rows, part...)
+		if place == nil || len(rows) >= limit || bytes >= pageBytes {
+			return rows, place, nil
+		}
+		query.After = place
+	}
+}
+
 func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer[page[message]], error) {
 	t, err := s.askedTranscript(ctx, "messages", in)
 	if err != nil {
 		return nil, err
 	}
-	rows, behind, err := s.DB.Messages(ctx, t.query)
+	rows, behind, err := inParts(ctx, t.query, s.DB.Messages, func(m *store.Message) int { return len(m.Text) })
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +241,9 @@ func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[p
 	if err != nil {
 		return nil, err
 	}
-	rows, behind, err := s.DB.Events(ctx, t.query)
+	rows, behind, err := inParts(ctx, t.query, s.DB.Events, func(e *store.StoredEvent) int {
+		return len(e.Text) + len(e.Payload) + len(e.PayloadRaw)
+	})
 	if err != nil {
 		return nil, err
 	}

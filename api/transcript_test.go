@@ -1,10 +1,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"rapport/store"
 )
 
 func TestMessages(t *testing.T) {
@@ -82,4 +85,40 @@ func TestEvents(t *testing.T) {
 			wantProblem(t, get(l, path), http.StatusNotFound)
 		}
 	})
+}
+
+func TestALargePageEndsEarly(t *testing.T) {
+	t.Parallel()
+	const rows, large = 203, 100_000
+	read := func(_ context.Context, query store.TranscriptQuery) (part []int, behind *store.EventPlace, _ error) {
+		from := 0
+		if query.After != nil {
+			from = int(query.After.Rank)
+		}
+		for i := from; i < rows && len(part) < query.Limit; i++ {
+			part = append(part, i)
+		}
+		if last := from + len(part); last < rows {
+			behind = &store.EventPlace{Rank: int32(last)}
+		}
+		return part, behind, nil
+	}
+	for _, c := range []struct{ limit, size, want int }{
+		{1, 1, 1}, {50, 1, 50}, {120, 1, 120}, {rows, 1, rows}, {1000, 1, rows}, {1000, large, 100}, {7, large, 7},
+	} {
+		var all []int
+		query := store.TranscriptQuery{Limit: c.limit}
+		for first := true; first || query.After != nil; first = false {
+			page, behind, err := inParts(t.Context(), query, read, func(*int) int { return c.size })
+			if err != nil || first && len(page) != c.want {
+				t.Errorf("%+v: %d rows, %v", c, len(page), err)
+			}
+			all, query.After = append(all, page...), behind
+		}
+		for i, row := range all {
+			if row != i || len(all) != rows {
+				t.Fatalf("%+v: %d rows, %d instead of %d", c, len(all), row, i)
+			}
+		}
+	}
 }

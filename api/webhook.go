@@ -78,7 +78,7 @@ func (s *server) deliver(w http.ResponseWriter, r *http.Request) (eventType, sta
 		s.refuseProof(w, r, err)
 		return typeUnknown, statusError
 	}
-	body, failed := s.readBody(w, r, s.bodyLimit(claim.Hashes()))
+	body, failed := s.readBody(w, r, s.bodyLimit(claim.Hashes()), claim.IsProven())
 	if failed != nil {
 		s.refused(r, failed)
 		failed.write(w)

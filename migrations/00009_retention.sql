@@ -145,8 +145,10 @@ BEGIN
             LIMIT 1
         ) near ON true);
 
-    -- A healed message has the whole seconds of the sender's record, cut or rounded.
-    IF graves > '2015-02-01 00:00:00+00' AND graves >= (SELECT min(u.t) FROM unnest($1) u (t)) THEN
+    -- A healed message has the whole seconds of the sender's record, cut or rounded; an
+    -- event without a time is looked for ten minutes back.
+    IF graves > '2015-02-01 00:00:00+00' AND graves >= (
+        SELECT min(u.t + CASE WHEN u.undated THEN interval '0' ELSE interval '599 seconds' END) FROM unnest($1, $4) u (t, undated)) THEN
         twins := ARRAY(
             SELECT CASE
                 WHEN EXISTS (SELECT FROM public.tombstones t WHERE t.session_id = b.session_id AND t.agent_id = b.agent_id

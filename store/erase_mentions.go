@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strconv"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"rapport/store/internal/dbsqlc"
 )
@@ -54,8 +56,12 @@ func mentionsOf(ids []string) mentions {
 }
 
 // in reports whether a text has one of them as words of its own: an id that is the
-// begin of another one is not that one.
+// begin of another one is not that one. JSON may write any character as an escape.
 func (m *mentions) in(text []byte) bool {
+	return m.inPlain(text) || bytes.IndexByte(text, '\\') >= 0 && m.inPlain(unescape(text))
+}
+
+func (m *mentions) inPlain(text []byte) bool {
 	for word := range wordsOf(text) {
 		if m.words[string(word)] {
 			return true
@@ -67,6 +73,44 @@ func (m *mentions) in(text []byte) bool {
 		}
 	}
 	return false
+}
+
+// unescape undoes JSON's escapes, wherever they stand. Where a body is no JSON, so much
+// the worse: it is looked at as it is, too.
+func unescape(text []byte) []byte {
+	plain := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		unit, size := escapedAt(text[i:])
+		if low, more := escapedAt(text[i+size:]); utf16.IsSurrogate(unit) && more == 6 {
+			if pair := utf16.DecodeRune(unit, low); pair != utf8.RuneError {
+				unit, size = pair, size+more
+			}
+		}
+		if size == 1 {
+			plain = append(plain, text[i])
+		} else {
+			plain = utf8.AppendRune(plain, unit)
+		}
+		i += size
+	}
+	return plain
+}
+
+// escapedAt is the character of the escape that a text begins with, and its length; 1 if
+// it begins with none.
+func escapedAt(text []byte) (rune, int) {
+	if len(text) < 2 || text[0] != '\\' {
+		return 0, 1
+	}
+	if i := bytes.IndexByte([]byte(`"\/bfnrt`), text[1]); i >= 0 {
+		return rune("\"\\/\b\f\n\r\t"[i]), 2
+	}
+	if len(text) >= 6 && text[1] == 'u' {
+		if unit, err := strconv.ParseUint(string(text[2:6]), 16, 16); err == nil {
+			return rune(unit), 6
+		}
+	}
+	return 0, 1
 }
 
 // wordsOf are the words of a text. Behind JSON's escapes such as \n, whose letter is

@@ -23,6 +23,11 @@ func TestMentions(t *testing.T) {
 		{`say "x"`, `{"user":"say \"x\""}`, true},
 		{"a<b", `{"user":"a\u003cb"}`, true},
 		{"a b", "a\tb", false},
+		{"abc-1", `{"user":"abc\u002d1"}`, true},
+		{"Zoë \u2028\"x\"", "{\"user\":\"Zo\\u00eb \u2028\\\"x\\\"\"", true}, // some escaped, some not
+		{"\U0001f98a fox", `"\ud83e\udd8a fox"`, true},
+		{"abc-1", `\u0061bc-10 \u00 \ud83e\u00`, false},
+		{"abc", `\`, false},
 		{"abc", "", false},
 	} {
 		m := mentionsOf([]string{"another", test.id})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func Scrub(ctx context.Context, url string, told func(string)) (left []string, e
 		return nil, err
 	}
 	defer closeConn(s.conn)
-	for _, step := range []func(context.Context) error{s.keepRebuildsOut, s.awaitOld, s.rewriteAll, s.recycle} {
+	for _, step := range []func(context.Context) error{s.keepRebuildsOut, s.awaitOld, s.rewriteAll, s.lookForStrays, s.recycle} {
 		if err := step(ctx); err != nil {
 			return s.left, fmt.Errorf("rewriting the files of the database: %w", err)
 		}
@@ -189,16 +190,61 @@ func (s *scrubber) leave(format string, args ...any) {
 	s.left = append(s.left, fmt.Sprintf(format, args...))
 }
 
+// lookForStrays tells of files that no table has. When Postgres is killed while a table
+// is rewritten or rebuilt, the new file stays for ever, with what was live then.
+func (s *scrubber) lookForStrays(ctx context.Context) error {
+	if may, err := s.isSuperuser(ctx); err != nil || !may {
+		return err
+	}
+	before, err := s.strays(ctx)
+	if err != nil || len(before) == 0 {
+		return err
+	}
+	if err := s.awaitOld(ctx); err != nil { // whoever is making a table has it by now
+		return err
+	}
+	after, err := s.strays(ctx)
+	if err != nil {
+		return err
+	}
+	after = slices.DeleteFunc(after, func(file string) bool { return !slices.Contains(before, file) })
+	if len(after) > 0 {
+		s.leave("delete these files of Postgres's data directory while it is stopped: no table has them, but what a crash "+
+			"interrupted may have left texts there: %s", strings.Join(after, ", "))
+	}
+	return nil
+}
+
+func (s *scrubber) strays(ctx context.Context) ([]string, error) {
+	rows, err := s.conn.Query(ctx, `
+		SELECT 'base/' || d.oid || '/' || file FROM pg_database d, pg_ls_dir('base/' || d.oid, true, false) file
+		WHERE d.datname = current_database() AND file ~ '^[0-9]+([.][0-9]+)?$'
+		  AND (pg_stat_file('base/' || d.oid || '/' || file, true)).size > 0
+		  AND split_part(file, '.', 1)::oid NOT IN (
+		      SELECT pg_relation_filenode(c.oid) FROM pg_class c WHERE pg_relation_filenode(c.oid) IS NOT NULL)
+		ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func (s *scrubber) isSuperuser(ctx context.Context) (is bool, err error) {
+	err = s.conn.QueryRow(ctx, "SELECT usesuper FROM pg_user WHERE usename = current_user").Scan(&is)
+	return is, err
+}
+
 // recycle gets rid of the WAL so far. Old segments are used again under new names, with
 // their old bytes, unless that is turned off; those that wait for it already are
 // written over.
 func (s *scrubber) recycle(ctx context.Context) error {
 	s.told("recycling WAL")
-	var may bool
-	if err := s.conn.QueryRow(ctx, "SELECT usesuper FROM pg_user WHERE usename = current_user").Scan(&may); err != nil {
+	may, err := s.isSuperuser(ctx)
+	if err != nil {
 		return err
 	}
 	if !may {
+		s.leave("look for files in Postgres's data directory that no table has: what a crash interrupted may have left texts there")
 		s.leave("get rid of the WAL so far, as an administrator: ALTER SYSTEM SET wal_recycle = off, reload, " +
 			"pg_switch_wal() and CHECKPOINT until no segment of now is left, and wal_recycle back; then archives of WAL, replicas and backups")
 		return nil

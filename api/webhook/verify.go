@@ -170,6 +170,9 @@ func filter(all []*rules, keep func(*rules) bool) []*rules {
 	return kept
 }
 
+// IsProven reports whether the delivery is authentic, whatever its body.
+func (c *Claim) IsProven() bool { return c.isProven }
+
 // Hashes is how often Verify hashes the body: once for each secret that may have
 // signed it, and once more for a secret that may stand for two keys.
 func (c *Claim) Hashes() int {

@@ -46,8 +46,12 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 		return f.configured(), nil
 	}
 	if mayShare {
-		if urlOf, err := embedpg.Running(f.DataDir); err == nil {
+		urlOf, err := embedpg.Running(f.DataDir)
+		if err == nil {
 			return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}, nil
+		}
+		if errors.Is(err, os.ErrPermission) { // whoever may not look may not start it either
+			return nil, err
 		}
 	}
 	config.DataDir, config.Logger = f.DataDir, logger

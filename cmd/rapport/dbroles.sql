@@ -6,12 +6,16 @@
 \set owner_password `printf %s "$OWNER_PASSWORD"`
 \set server_password `printf %s "$SERVER_PASSWORD"`
 \set reader_password `printf %s "$READER_PASSWORD"`
+SELECT '' IN (:'owner_password', :'server_password', :'reader_password') AS is_missing \gset
+\if :is_missing
+DO $$ BEGIN RAISE EXCEPTION 'set OWNER_PASSWORD, SERVER_PASSWORD and READER_PASSWORD in the environment of psql'; END $$;
+\endif
 
 -- The owner of the schema, for migrations alone (RAPPORT_OWNER_DATABASE_URL).
 CREATE ROLE rapport_owner LOGIN PASSWORD :'owner_password';
 
 -- The server (RAPPORT_DATABASE_URL): appends and reads, and can't change an event. It
--- inherits nothing, so that it erases only where it takes the next but one on.
+-- inherits nothing, so that it erases only where it takes rapport_eraser on.
 CREATE ROLE rapport_server LOGIN NOINHERIT PASSWORD :'server_password';
 
 -- Who sees the views of the schema analytics, and nothing else.

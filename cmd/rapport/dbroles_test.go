@@ -25,6 +25,12 @@ func TestTheRolesAreMadeByAnAdministratorWhoIsNoSuperuser(t *testing.T) {
 	}
 	psql := exec.Command("psql", "--no-psqlrc", "--quiet", link("cloud_admin", "cloud", "postgres"))
 	psql.Stdin = strings.NewReader(sql)
+	psql.Env = append(os.Environ(), "OWNER_PASSWORD=it's the owner's", "SERVER_PASSWORD=", "READER_PASSWORD=reader")
+	if out, err := psql.CombinedOutput(); err == nil || !strings.Contains(string(out), "set OWNER_PASSWORD, SERVER_PASSWORD and READER_PASSWORD") {
+		t.Fatalf("without a password: %v\n%s", err, out)
+	}
+	psql = exec.Command(psql.Args[0], psql.Args[1:]...)
+	psql.Stdin = strings.NewReader(sql)
 	psql.Env = append(os.Environ(), "OWNER_PASSWORD=it's the owner's", "SERVER_PASSWORD=server", "READER_PASSWORD=reader")
 	if out, err := psql.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("psql: %v\n%s", err, out)

@@ -50,7 +50,7 @@ func (c *doctorCmd) find(f *findings) *database {
 	}
 	urlOf, err := embedpg.Running(c.DataDir)
 	if err != nil {
-		f.problem("database", "start rapport serve, or set RAPPORT_DATABASE_URL; it can't be looked into now", "%v", err)
+		f.problem("database", "if another database is meant, set RAPPORT_DATABASE_URL; it can't be looked into now", "%v", err)
 		return nil
 	}
 	return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}

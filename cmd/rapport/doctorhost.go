@@ -130,6 +130,7 @@ func (c *doctorCmd) examineTLS(now time.Time, f *findings) {
 		for _, link := range slices.Compact([]string{c.configured().ServerURL, c.configured().OwnerURL}) {
 			examineTransport(link, f)
 		}
+		f.list = slices.Compact(f.list) // mostly both are the same host
 	}
 }
 
@@ -205,13 +206,13 @@ func (c *doctorCmd) examineSecrets(ctx context.Context, db *store.DB, f *finding
 	} {
 		for value := range strings.SplitSeq(secret.values, ",") {
 			if value = strings.TrimSpace(value); value != "" {
-				examineSecret(secret.flag, value, f)
+				examineSecret(variable(secret.flag), value, f)
 			}
 		}
 	}
 	for _, link := range []struct{ flag, url string }{{"database-url", c.DatabaseURL}, {"owner-database-url", c.OwnerDatabaseURL}} {
 		if password := passwordOf(link.url); password != "" {
-			examineSecret(link.flag, password, f)
+			examineSecret("the password in "+variable(link.flag), password, f)
 		}
 	}
 	for _, flag := range []string{"webhook-secret", "webhook-token", "api-token", "record-secret", "database-url", "owner-database-url"} {
@@ -224,15 +225,17 @@ func (c *doctorCmd) examineSecrets(ctx context.Context, db *store.DB, f *finding
 	}
 }
 
-func examineSecret(flag, value string, f *findings) {
+func examineSecret(name, value string, f *findings) {
 	const advice = "take a random one, such as openssl rand -hex 32"
 	switch {
-	case slices.Contains(wellKnown, strings.ToLower(value)):
-		f.problem("secrets", advice, "%s is one that everybody tries first", variable(flag))
+	case isWellKnown(value):
+		f.problem("secrets", advice, "%s is one that everybody tries first", name)
 	case len(value) < shortSecret:
-		f.warn("secrets", advice, "%s has %d characters, which can be guessed", variable(flag), len(value))
+		f.warn("secrets", advice, "%s has %d characters, which can be guessed", name, len(value))
 	}
 }
+
+func isWellKnown(secret string) bool { return slices.Contains(wellKnown, strings.ToLower(secret)) }
 
 func passwordOf(link string) string {
 	u, err := url.Parse(link)

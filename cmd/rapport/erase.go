@@ -44,7 +44,8 @@ event rapport.erased in the log tells followers, and erasures and audit who aske
 
 It may be interrupted and repeated, beside a running server or without one; when all is done it finds nothing.
 A user's conversations are those that the log has: what a spool of this data directory holds is drained before,
-but that of a server elsewhere that is down comes later. So do backups, replicas, WAL archives and logs that were shipped elsewhere: those are yours.
+but that of a server elsewhere that is down comes later. So do backups, replicas, WAL archives and logs that were
+shipped elsewhere: those are yours.
 
 --physical needs the role that owns the schema. While a table is rewritten, deliveries of its month go to the
 spool. Of a Postgres that is not Rapport's own, it does what SQL can do, and says what is left to you.`

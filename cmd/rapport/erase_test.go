@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,4 +196,57 @@ func TestErasingIsAskedFor(t *testing.T) {
 		t.Error(code, stdout, stderr)
 	}
 	p.terminate()
+}
+
+func TestErasingWhatWaitsInASpool(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	p := serve(t, []string{"--data-dir", dir})
+	const mark = "Wombat3Larkspur"
+	p.post(chat("s1", "before", 1790000000))
+	if err := syscall.Kill(postgresOf(dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"event":"chat_push","agentId":"a","sessionId":"s2","timestamp":1790000000,"user":{"id":"u1"},"message":{"role":"user","content":%q}}`, mark)
+	if got := p.post(body); got.Code != 200 {
+		t.Fatalf("%+v", got)
+	}
+	p.kill()
+	if out := eraseAt(t, dir, "--user", "u1"); !strings.Contains(out, "1 events of 1 conversations") {
+		t.Error(out)
+	}
+	// Nothing but the record of the erasure still knows of the user.
+	eraseAt(t, dir, "--user", "u1", "--physical")
+	if found := filesWith(t, dir, mark); len(found) > 0 {
+		t.Errorf("still in %v", found)
+	}
+	if stdout, stderr, code := runRapport(t, []string{"verify", "--data-dir", dir}); code != 0 {
+		t.Error(stdout, stderr)
+	}
+}
+
+func TestErasingTellsOfFilesThatNoTableHas(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	p := serve(t, []string{"--data-dir", dir})
+	p.visit("s1", "Quokka7Marigold", 1790000000)
+	eraseAt(t, dir, "--session", "s1")
+	tables, err := filepath.Glob(filepath.Join(dir, "postgres", "base", "*", "PG_VERSION"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	ours := slices.MaxFunc(tables, func(a, b string) int { return len(a) - len(b) }) // the others have numbers of one digit
+	stray := filepath.Join(filepath.Dir(ours), "4000000000")
+	if err := os.WriteFile(stray, []byte("rows"), 0o644); err != nil { // #nosec G306 -- Postgres's user looks at it
+		t.Fatal(err)
+	}
+	if out := eraseAt(t, dir, "--session", "s1", "--physical"); !strings.Contains(out, "left to you: delete these files") || !strings.Contains(out, "/4000000000\n") {
+		t.Error(out)
+	}
+	if err := os.Remove(stray); err != nil {
+		t.Fatal(err)
+	}
+	if out := eraseAt(t, dir, "--session", "s1", "--physical"); strings.Contains(out, "left to you") {
+		t.Error(out)
+	}
 }

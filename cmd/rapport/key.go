@@ -29,8 +29,21 @@ type keyCreateCmd struct {
 	logFlags
 	Name    string `required:"" placeholder:"NAME" help:"What to call it, as lists and the audit show it."`
 	Scope   string `required:"" placeholder:"SCOPE,…" help:"What it may: read (sessions, messages, events and what is computed of them), sql (statements of one's own), live (what happens now), admin (all of these, and whatever changes something)."`
-	Agent   string `placeholder:"AGENT_ID,…" help:"Whose data it sees. Not with sql or admin, which reach everybody's. Default: all agents."`
-	Expires string `placeholder:"90d" help:"For how long it is valid, such as 90d or 12h. Default: until it is revoked."`
+	Agent   bound  `placeholder:"AGENT_ID,…" help:"Whose data it sees. Not with sql or admin, which reach everybody's. Default: all agents."`
+	Expires bound  `placeholder:"90d" help:"For how long it is valid, such as 90d or 12h. Default: until it is revoked."`
+}
+
+// bound is a flag without which there is no bound. So one that is given as nothing,
+// as by a variable of a script that is not set, is an error.
+type bound string
+
+// UnmarshalText reads the flag.
+func (b *bound) UnmarshalText(text []byte) error {
+	if strings.TrimSpace(string(text)) == "" {
+		return errors.New("it is given, but holds nothing: say what, or leave it out")
+	}
+	*b = bound(text)
+	return nil
 }
 
 // Help is what --help says besides the flags.
@@ -83,7 +96,7 @@ func (c *keyCreateCmd) key(now time.Time) (store.NewKey, error) {
 	if err != nil {
 		return store.NewKey{}, fmt.Errorf("--scope: %w", err)
 	}
-	agents, err := list("agent", c.Agent)
+	agents, err := list("agent", string(c.Agent))
 	if err != nil {
 		return store.NewKey{}, err
 	}
@@ -99,7 +112,7 @@ func (c *keyCreateCmd) key(now time.Time) (store.NewKey, error) {
 		made.Agents = append(made.Agents, rapport.CleanText(agent)) // as it is in the log
 	}
 	if c.Expires != "" {
-		valid, err := parseExpires(c.Expires)
+		valid, err := parseExpires(string(c.Expires))
 		if err != nil {
 			return store.NewKey{}, err
 		}

@@ -116,10 +116,14 @@ func TestKeysThatCanNotBe(t *testing.T) {
 		"a time in the past":   {"k", "read", "", "-5d", "--expires"},
 		"too far away":         {"k", "read", "", "99999999d", "--expires"},
 	} {
-		cmd := keyCreateCmd{Name: c.name, Scope: c.scope, Agent: c.agent, Expires: c.expires}
+		cmd := keyCreateCmd{Name: c.name, Scope: c.scope, Agent: bound(c.agent), Expires: bound(c.expires)}
 		if k, err := cmd.key(time.Now()); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %+v, %v", name, k, err)
 		}
+	}
+	for _, flag := range []string{"--agent", "--expires"} {
+		_, stderr, code := runRapport(t, []string{"key", "create", "--name", "k", "--scope", "read", flag, ""}, "RAPPORT_DATABASE_URL=postgres://nobody@127.0.0.1:1/none")
+		oneLineError(t, stderr, code, flag)
 	}
 	for text, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "12h": 12 * time.Hour, "1h30m": 90 * time.Minute, "36500d": mostExpires} {
 		if got, err := parseExpires(text); err != nil || got != want {

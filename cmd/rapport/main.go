@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -109,11 +110,15 @@ func parseAndRun(parser *kong.Kong, args []string, stderr io.Writer, warnings *[
 		return fmt.Errorf("%w (see `rapport --help`)", withoutSecrets(err, args, secretFlags(parser.Model.Node)))
 	}
 	*warnings = append(onCommandLine(command), *warnings...)
+	serves := command.Selected().Target.Type() == reflect.TypeFor[serveCmd]()
+	if serves {
+		*warnings = append(*warnings, unknownVariables(parser.Model.Node, os.Environ())...)
+	}
 	command.Bind(cautions(*warnings))
 	if err := command.Run(); err != nil {
 		return err // one clear line
 	}
-	if command.Selected().Target.Type() != reflect.TypeFor[serveCmd]() { // which has told them
+	if !serves { // which has told them
 		warn(command, *warnings, stderr)
 	}
 	return nil
@@ -179,7 +184,18 @@ var release = "devel"
 
 func version() string { return "rapport " + release }
 
-// oneLine is what an operator reads at the end of a log.
+// oneLine is what an operator reads of an error. Postgres is tried with TLS and without,
+// at each address: what is said twice, or only that it has no TLS, is left out.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+	var lines []string
+	all := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	for i, line := range all {
+		line = strings.Join(strings.Fields(line), " ")
+		isLast := i == len(all)-1
+		if line == "" || slices.Contains(lines, line) || !isLast && strings.HasSuffix(line, "server refused TLS connection") {
+			continue
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, " ")
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // asRapport makes the test binary be the program: the tests start it as a user does.
-const asRapport = "RAPPORT_TEST_BE_RAPPORT"
+const asRapport = "BE_RAPPORT_IN_TESTS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asRapport) != "" {

@@ -98,7 +98,7 @@ func emptySpool(ctx context.Context, files string, db *store.DB, logger *slog.Lo
 		if err := drainIfFree(ctx, filepath.Dir(files), db, logger); err != nil {
 			return err
 		}
-		segments, err := filepath.Glob(files)
+		segments, err := fs.Glob(os.DirFS(filepath.Dir(files)), filepath.Base(files)) // the directory's name is no pattern
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func emptySpool(ctx context.Context, files string, db *store.DB, logger *slog.Lo
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the spool still has %s: wait until it is drained, delete what was set aside as damaged, and run this again", segments[0])
+			return fmt.Errorf("the spool still has %s: wait until it is drained, delete what was set aside as damaged, and run this again", filepath.Join(filepath.Dir(files), segments[0]))
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

@@ -95,6 +95,30 @@ func holdsSecret(flag *kong.Flag) bool {
 	return err != nil || strings.Contains(value, "password") || passwordOf(value) != ""
 }
 
+// unknownVariables warns of variables that look like ours, and are none: a setting
+// that is misspelt would go unnoticed.
+func unknownVariables(root *kong.Node, environment []string) []string {
+	known := map[string]bool{variable("postgres-bin"): true}
+	var walk func(*kong.Node)
+	walk = func(node *kong.Node) {
+		for _, flag := range node.Flags {
+			known[variable(flag.Name)] = true
+			known[fileVariable(flag.Name)] = isSecret(flag)
+		}
+		for _, child := range node.Children {
+			walk(child)
+		}
+	}
+	walk(root)
+	var warnings []string
+	for _, entry := range environment {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "RAPPORT_") && !known[name] {
+			warnings = append(warnings, name+" is set, but there is no such setting: see --help for the names")
+		}
+	}
+	return warnings
+}
+
 // withoutSecrets is an error about a command line, which may repeat parts of it, without
 // those that can belong to a secret: what follows its flag, and what belongs to nothing.
 func withoutSecrets(err error, args []string, secrets []string) error {

@@ -246,14 +246,20 @@ func TestTheChildrenOfAServerDoNotHaveItsSecrets(t *testing.T) {
 func TestASecretOnTheCommandLineIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
-	p := serve(t, []string{"--api-token", marker}, "RAPPORT_DATABASE_URL="+db.URL("rapport_server"))
+	p := serve(t, []string{"--api-token", marker}, "RAPPORT_DATABASE_URL="+db.URL("rapport_server"),
+		"RAPPORT_API_TOKN_FILE=x", "RAPPORT_WEBHOOK_TOKEN=changeme")
 	p.terminate()
 	log := p.output()
 	noMarker(t, "the log", log)
 	if !strings.Contains(log, `msg="--api-token is on the command line, where every user of this machine can read it: use RAPPORT_API_TOKEN or RAPPORT_API_TOKEN_FILE instead"`) {
 		t.Errorf("no warning in:\n%s", log)
 	}
-	if strings.Contains(log, "--database-url is on the command line") {
+	for _, want := range []string{"RAPPORT_API_TOKN_FILE is set, but there is no such setting", "RAPPORT_WEBHOOK_TOKEN is one that everybody tries first"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("%q is not in:\n%s", want, log)
+		}
+	}
+	if strings.Contains(log, "RAPPORT_DATABASE_URL is set") || strings.Contains(log, "--database-url is on the command line") {
 		t.Errorf("what the environment has is on no command line:\n%s", log)
 	}
 }

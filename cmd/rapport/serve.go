@@ -395,11 +395,25 @@ func (c *serveCmd) greet(listener net.Listener, database *database, logger *slog
 	base := c.base(c.Listen, listener)
 	logger.Info("rapport is ready", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
 	c.warnOfPlainHTTP(c.Listen, logger)
+	c.warnOfWeakSecrets(logger)
 	if database.private != nil && c.PostgresListen != "" {
 		logger.Info("the private Postgres listens", "address", c.PostgresListen, "role", "rapport_reader",
 			"password_file", filepath.Join(c.DataDir, "reader.password"))
 		if host, _, err := net.SplitHostPort(c.PostgresListen); err == nil && !isLoopback(host) {
 			logger.Warn("the private Postgres has no TLS: let only a network that you trust reach it", "address", c.PostgresListen)
+		}
+	}
+}
+
+// warnOfWeakSecrets says which secrets are no secret; rapport doctor looks closer.
+func (c *serveCmd) warnOfWeakSecrets(logger *slog.Logger) {
+	for _, flag := range []struct{ name, values string }{
+		{"webhook-secret", c.WebhookSecret}, {"webhook-token", c.WebhookToken}, {"api-token", c.APIToken},
+	} {
+		for value := range strings.SplitSeq(flag.values, ",") {
+			if isWellKnown(strings.TrimSpace(value)) {
+				logger.Warn(variable(flag.name) + " is one that everybody tries first: take a random one, such as openssl rand -hex 32")
+			}
 		}
 	}
 }

@@ -147,7 +147,7 @@ type sourceAddCmd struct {
 	proofFlags
 	Name         string  `arg:"" help:"What to call it: 1 to 40 of a to z, 0 to 9 and -."`
 	Kinds        string  `placeholder:"KIND,…" help:"The proofs that it may use: legacy, account, standard (signatures), token. Default: whatever its secret and token allow."`
-	Allow        string  `placeholder:"CIDR,…" help:"The addresses that it may deliver from. Default: any."`
+	Allow        bound   `placeholder:"CIDR,…" help:"The addresses that it may deliver from. Default: any."`
 	ExpectedRate float64 `placeholder:"N" help:"Deliveries per second above which they are counted and reported; they are kept all the same. Default: none."`
 }
 
@@ -186,7 +186,7 @@ func (c *sourceAddCmd) source() (store.Source, error) {
 	if err := webhook.CheckName(c.Name); err != nil {
 		return store.Source{}, err
 	}
-	ranges, err := parseRanges(c.Allow)
+	ranges, err := parseRanges(string(c.Allow))
 	if err != nil {
 		return store.Source{}, err
 	}

@@ -231,6 +231,7 @@ func TestWhatASourceCannotBe(t *testing.T) {
 		"a kind without its secret":     {"", []string{"add", "kiosk", "--generate-token", "--kinds", "legacy,token"}, "--secret-file"},
 		"a token without its kind":      {"", []string{"add", "kiosk", "--generate-token", "--secret-file", secret, "--kinds", "legacy"}, "use"},
 		"a range that is none":          {"", []string{"add", "kiosk", "--secret-file", secret, "--allow", "10.0.0.0/33"}, "--allow"},
+		"a range that is empty":         {"", []string{"add", "kiosk", "--secret-file", secret, "--allow", ""}, "--allow"},
 		"a rate below 0":                {"", []string{"add", "kiosk", "--secret-file", secret, "--expected-rate=-1"}, "--expected-rate"},
 		"a rate without end":            {"", []string{"add", "kiosk", "--secret-file", secret, "--expected-rate=inf"}, "--expected-rate"},
 		"rotating the environment's":    {"", []string{"rotate", "default", "--generate-secret"}, "RAPPORT_WEBHOOK_SECRET"},

@@ -573,7 +573,7 @@ func TestScrubbingAsTheOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(left) != 2 || !strings.Contains(left[1], "WAL") {
+	if len(left) != 3 || !strings.Contains(left[1], "no table has") || !strings.Contains(left[2], "WAL") {
 		t.Errorf("left: %q", left)
 	}
 	requireClean(t, run(t, db))

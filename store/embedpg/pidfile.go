@@ -19,6 +19,9 @@ func Running(dataDir string) (urlFor func(role string) string, err error) {
 		dataDir = DefaultDataDir()
 	}
 	dir, err := filepath.EvalSymlinks(dataDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no Postgres is running in %s: start rapport serve first", dataDir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no Postgres is running in %s: %w", dataDir, err)
 	}

@@ -32,6 +32,9 @@ func TestServer(t *testing.T) {
 
 	_, err := Running(dir)
 	refused(t, err, "no Postgres is running in "+dir)
+	missing := filepath.Join(dir, "missing")
+	_, err = Running(missing)
+	refused(t, err, "no Postgres is running in "+missing+": start rapport serve first")
 
 	reusePID(t, s)
 	s = start(t, Config{DataDir: dir})
