@@ -9,7 +9,7 @@ import (
 
 // seatPatience is for how long a request waits for a seat among those that are
 // answered at once.
-const seatPatience = time.Second
+const seatPatience = 5 * time.Second
 
 // A seat is one of those that are given to so many at once.
 type seat struct {

@@ -193,19 +193,21 @@ func (s *server) exists(ctx context.Context, query *store.TranscriptQuery, rows 
 
 // A page of a transcript is read in parts, and ends early where it has become large:
 // a text may have a megabyte, and of a thousand such for each of many readers there
-// is no memory.
+// is no memory. Each part has at most partGrowth times the rows of the one before, and
+// no more than fit if they are like those before.
 const (
-	partRows  = 50      // as the pages have that nobody asks to be longer
-	pageBytes = 8 << 20 // from so many on, no other part is read
+	firstRows  = 8
+	partGrowth = 8
+	pageBytes  = 8 << 20 // from so many on, no other part is read
 )
 
 // inParts reads a page, and the place behind it if there are more.
 func inParts[R any](ctx context.Context, query store.TranscriptQuery,
 	read func(context.Context, store.TranscriptQuery) ([]R, *store.EventPlace, error), size func(*R) int,
 ) (rows []R, behind *store.EventPlace, err error) {
-	limit, bytes := query.Limit, 0
+	limit, next, bytes := query.Limit, firstRows, 0
 	for {
-		query.Limit = min(limit-len(rows), partRows)
+		query.Limit = min(limit-len(rows), next)
 		part, place, err := read(ctx, query)
 		if err != nil {
 			return nil, nil, err
@@ -217,7 +219,8 @@ func inParts[R any](ctx context.Context, query store.TranscriptQuery,
 		if place == nil || len(rows) >= limit || bytes >= pageBytes {
 			return rows, place, nil
 		}
-		query.After = place
+		fits := (pageBytes - bytes) / max(1, bytes/len(rows))
+		query.After, next = place, max(1, min(next*partGrowth, fits))
 	}
 }
 
