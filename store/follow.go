@@ -42,7 +42,8 @@ type Apply func(context.Context, *Tx, []*rapport.Event) error
 type Tx struct {
 	q        *dbsqlc.Queries
 	follower string
-	upTo     int64 // the position that the step moves to
+	upTo     int64                  // the position that the step moves to
+	refused  map[int64]refusedEvent // left out, as dead letters are, which a rebuild makes of them at its end
 }
 
 // KeepAlive tells the others that the transaction is at work, while something is

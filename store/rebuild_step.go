@@ -135,7 +135,7 @@ func (t *taker) give(ctx context.Context, events []*rapport.Event) error {
 }
 
 func (t *taker) as(tx pgx.Tx) *Tx {
-	return &Tx{q: dbsqlc.New(tx), follower: SessionsFollower, upTo: t.at.position}
+	return &Tx{q: dbsqlc.New(tx), follower: SessionsFollower, upTo: t.at.position, refused: t.at.refused}
 }
 
 // isRefused reports whether a projection refused events for what they are.

@@ -130,9 +130,11 @@ func (tx *Tx) EventsOfSpan(ctx context.Context, of Conversation, span Span) ([]*
 	if err != nil {
 		return nil, err
 	}
-	events := make([]*rapport.Event, len(rows))
-	for i, row := range rows {
-		events[i] = foldedEvent(row)
+	events := make([]*rapport.Event, 0, len(rows))
+	for _, row := range rows {
+		if _, refused := tx.refused[row.Position]; !refused {
+			events = append(events, foldedEvent(row))
+		}
 	}
 	return events, nil
 }
