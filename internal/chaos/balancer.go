@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -29,7 +30,10 @@ type back struct {
 	proxy     *httputil.ReverseProxy
 }
 
-const askEvery = 50 * time.Millisecond
+const (
+	askEvery      = 50 * time.Millisecond
+	maxUnanswered = 3
+)
 
 func (t *Trial) newBalancer(servers []*server) (*balancer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,12 +62,22 @@ func newBack(s *server) *back {
 	return b
 }
 
-// watch asks for readiness. Connections to a server that leaves are not kept.
+// watch asks for readiness. Who says that it is not ready gets nothing any more; who
+// doesn't answer, only after some tries, as with any balancer: it may be busy.
+// Connections to a server that leaves are not kept.
 func (b *back) watch(ctx context.Context) {
+	unanswered := 0
 	for pause(ctx, askEvery) == nil {
 		within, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := b.server.readiness(within)
 		cancel()
+		unanswered++
+		if err == nil || errors.Is(err, errNotReady) {
+			unanswered = 0
+		}
+		if unanswered > 0 && unanswered < maxUnanswered {
+			continue
+		}
 		if b.ready.Swap(err == nil) && err != nil {
 			b.transport.CloseIdleConnections()
 		}
