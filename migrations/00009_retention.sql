@@ -103,8 +103,10 @@ END $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION create_events_month IS 'Makes the partition of events for a UTC month, if it is missing and not below the horizon.';
 
--- As before, and nothing comes in below the horizon: of what is gone no twin is left
--- to be found, and the sessions there are frozen. Its position is 0, too.
+-- As before, and what was erased stays out: its position is 0. Only a batch with an
+-- event that is old enough looks for tombstones and stubs. Nothing comes in below the
+-- horizon either: of what is gone no twin is left to be found, and the sessions
+-- there are frozen.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION append_events(
     occurred_at timestamptz[], received_at timestamptz[], participants integer[], undated boolean[],
