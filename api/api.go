@@ -50,6 +50,8 @@ type Config struct {
 
 	TrustedProxies forwarded.Proxies // whose word for the client's address counts; nobody's
 	Limits         Limits            // none
+
+	patience time.Duration // of a probe; probePatience
 }
 
 // server has the handlers.
@@ -137,6 +139,9 @@ func (c *Config) complete() error {
 	}
 	if c.Keys == nil {
 		c.Keys = NewKeys(c.DB, c.Logger)
+	}
+	if c.patience == 0 {
+		c.patience = probePatience
 	}
 	if c.LagAlarm == 0 {
 		c.LagAlarm = time.Minute

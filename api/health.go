@@ -115,15 +115,19 @@ func (s *server) readiness(ctx context.Context, in *readinessInput) (*readinessO
 	return &readinessOutput{http.StatusServiceUnavailable, body}, nil
 }
 
-// look finds out how things are.
-func (s *server) look(ctx context.Context) readiness {
-	r := readiness{
+// unknown is how things are as long as the database has told nothing.
+func (s *server) unknown() readiness {
+	return readiness{
 		Status:     healthOK,
 		Database:   databaseHealth{healthUnreachable},
 		Migrations: schemaHealth{healthUnknown},
 		Lag:        lagHealth{Status: healthUnknown, AlarmS: thousandths(s.LagAlarm.Milliseconds())},
-		Spool:      s.lookAtSpool(),
 	}
+}
+
+// look asks the database how things are.
+func (s *server) look(ctx context.Context) readiness {
+	r := s.unknown()
 	if s.DB.Ping(ctx) != nil {
 		return r
 	}

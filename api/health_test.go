@@ -1,11 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestHealth(t *testing.T) {
@@ -75,4 +78,40 @@ func TestReadiness(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	check("/healthz", http.StatusOK)
+}
+
+func TestAProbeDoesNotWaitForASlowDatabase(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{patience: time.Millisecond})
+	later := func() { l.now.Store(new(l.now.Load().Add(glanceAge))) }
+	database := func() any { return decodeJSON(t, get(l, "/readyz"))["database"].(row)["status"] }
+	for later(); database() != "ok"; later() { // until the first look is over
+		if t.Context().Err() != nil {
+			t.Fatal("the database is never found")
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), l.db.URL("rapport_owner"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE goose_db_version IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if w := get(l, "/readyz"); w.Code != http.StatusOK || decodeJSON(t, w)["migrations"].(row)["status"] != "ok" {
+		t.Errorf("while it looks it does not answer as it was: %d %s", w.Code, w.Body)
+	}
+	for later(); decodeJSON(t, get(l, "/readyz"))["migrations"].(row)["status"] != "unknown"; later() {
+		if t.Context().Err() != nil {
+			t.Fatal("a database that does not answer is never noticed")
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }

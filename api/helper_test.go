@@ -120,6 +120,9 @@ func newServer(t testing.TB, o options) http.Handler {
 	if o.config.Now == nil {
 		o.config.Now = func() time.Time { return noon }
 	}
+	if o.config.patience == 0 {
+		o.config.patience = time.Minute // the machine may be busy
+	}
 	o.ingest.Logger, o.ingest.OnCommit = discard(), o.config.Metrics.OnCommit
 	o.config.Ingest = runIngest(t, ingest.New(o.log, o.ingest), o.stopped)
 	if o.made != nil {

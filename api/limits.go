@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -23,11 +24,21 @@ type Limits struct {
 	KeyRate      int // requests a second that carry one API key
 	UnprovenRate int // requests a minute without a valid proof that one address may send
 	Reads        int // requests, other than deliveries and probes, that are answered at once
+
+	Hold time.Duration // what an address over UnprovenRate waits for each refusal
 }
+
+// RefusalHold is the Limits.Hold that a server should have. Who floods it comes no
+// faster than its connections are let go; who is only mistaken hardly notices.
+const RefusalHold = time.Second
+
+// maxHeld is how many requests wait for their refusal at once, over all addresses:
+// about 16 kB of memory each. What else is refused is refused at once.
+const maxHeld = 4096
 
 // Check tells whether there can be such limits.
 func (l Limits) Check() error {
-	if l.KeyRate < 0 || l.UnprovenRate < 0 || l.Reads < 0 {
+	if l.KeyRate < 0 || l.UnprovenRate < 0 || l.Reads < 0 || l.Hold < 0 {
 		return errors.New("limits must be at least 0")
 	}
 	return nil
@@ -92,6 +103,8 @@ type limiters struct {
 	reads    chan struct{} // a seat each; nil: any number
 	bodies   *shares       // a seat for each large body that may turn out to be proven
 	proven   chan struct{} // a seat for each large body that is proven already
+	held     chan struct{} // a seat for each request that waits for its refusal
+	hold     time.Duration
 }
 
 func newLimiters(l Limits, maxBodyBytes int64) limiters {
@@ -101,6 +114,7 @@ func newLimiters(l Limits, maxBodyBytes int64) limiters {
 		unproven: newRateLimit(l.UnprovenRate, time.Minute,
 			fmt.Sprintf("more than %d requests in a minute came from your address without a valid proof (--unproven-rate)", l.UnprovenRate)),
 	}
+	made.held, made.hold = make(chan struct{}, maxHeld), l.Hold
 	seats := int(max(4, largeBodies/2/maxBodyBytes))
 	made.bodies, made.proven = newShares(seats, max(1, seats/8)), make(chan struct{}, seats)
 	if l.Reads > 0 {
@@ -131,6 +145,7 @@ func (s *server) limitUnproven(next http.Handler) http.Handler {
 		key := limitKey(clientOf(r))
 		if s.limits.unproven.isOver(key) && !s.seemsKnown(r) {
 			s.Metrics.limited.WithLabelValues("unproven").Inc()
+			s.limits.holdBack(r.Context())
 			s.limits.unproven.refusal().write(w)
 			return
 		}
@@ -157,13 +172,31 @@ func (c *unprovenCounter) WriteHeader(status int) {
 // Unwrap is for http.ResponseController.
 func (c *unprovenCounter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
+// holdBack lets somebody who sends too much wait, while there are seats. It holds
+// nothing but the connection.
+func (l *limiters) holdBack(ctx context.Context) {
+	select {
+	case l.held <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-l.held }()
+	over := time.NewTimer(l.hold)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-ctx.Done():
+	}
+}
+
 // limitUnprovenDelivery counts a delivery that turned out to have no valid proof,
-// and is the answer to one too many; nil if it is not.
+// and is the answer to one too many, once that has waited; nil if it is not.
 func (s *server) limitUnprovenDelivery(w http.ResponseWriter, r *http.Request) *problem {
 	if !s.limits.unproven.spend(w, r, limitKey(clientOf(r))) {
 		return nil
 	}
 	s.Metrics.limited.WithLabelValues("unproven").Inc()
+	s.limits.holdBack(r.Context())
 	return s.limits.unproven.refusal()
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,33 @@ func TestUnprovenRequestsAreLimited(t *testing.T) {
 		lines := strings.Join(metricLines(t, authorized{h, "reads"}, "rapport_limited_total"), "\n")
 		if !strings.Contains(lines, `rapport_limited_total{limit="unproven"} 3`) {
 			t.Error(lines)
+		}
+	})
+}
+
+func TestWhoFloodsWaitsForTheRefusal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiters(Limits{Hold: time.Second}, 1<<20)
+		began := time.Now()
+		var crowd sync.WaitGroup
+		for range maxHeld {
+			crowd.Go(func() { l.holdBack(t.Context()) })
+		}
+		synctest.Wait()
+		l.holdBack(t.Context())
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("where too many wait already, one more waits %v", waited)
+		}
+		crowd.Wait()
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("they wait %v", waited)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		l.holdBack(gone)
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("who has left is waited for: %v", waited)
 		}
 	})
 }

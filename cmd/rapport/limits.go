@@ -23,7 +23,7 @@ type limitFlags struct {
 }
 
 func (f *limitFlags) limits() api.Limits {
-	return api.Limits{KeyRate: f.APIRate, UnprovenRate: f.UnprovenRate, Reads: f.MaxReads}
+	return api.Limits{KeyRate: f.APIRate, UnprovenRate: f.UnprovenRate, Reads: f.MaxReads, Hold: api.RefusalHold}
 }
 
 func (f *limitFlags) checkLimits() error {

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"rapport/api"
 )
 
 func main() {
@@ -55,7 +57,11 @@ type options struct {
 }
 
 func run(ctx context.Context, o options) error {
-	s, err := start(ctx)
+	var hold time.Duration // of no interest for what one request costs
+	if o.hostile {
+		hold = api.RefusalHold
+	}
+	s, err := start(ctx, hold)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,8 @@ func (s *system) stop() {
 	}
 }
 
-func start(ctx context.Context) (_ *system, err error) {
+// start starts a server as `rapport serve` does. Who is over a limit waits for hold.
+func start(ctx context.Context, hold time.Duration) (_ *system, err error) {
 	s := &system{}
 	defer func() {
 		if err != nil {
@@ -63,7 +64,7 @@ func start(ctx context.Context) (_ *system, err error) {
 	if err := s.open(ctx, pg); err != nil {
 		return nil, err
 	}
-	handler, err := s.wire(ctx, pg.URL("rapport_server"), logger)
+	handler, err := s.wire(ctx, pg.URL("rapport_server"), hold, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (s *system) open(ctx context.Context, pg *embedpg.Server) (err error) {
 }
 
 // wire starts the services as `rapport serve` does.
-func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (http.Handler, error) {
+func (s *system) wire(ctx context.Context, url string, hold time.Duration, logger *slog.Logger) (http.Handler, error) {
 	settings, err := s.db.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (s *system) wire(ctx context.Context, url string, logger *slog.Logger) (htt
 	s.stops = append(s.stops, cancel)
 	return api.New(api.Config{
 		DB: s.db, Watch: s.watch, Ingest: in, Sources: sources, Metrics: metrics, Logger: logger,
-		Limits: api.Limits{KeyRate: 100, UnprovenRate: 60, Reads: 64}, // as `rapport serve` has them
+		Limits: api.Limits{KeyRate: 10_000, UnprovenRate: 600, Reads: 64, Hold: hold},
 	})
 }
 

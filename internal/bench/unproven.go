@@ -146,17 +146,26 @@ const (
 )
 
 // hostile compares the latency of deliveries on a quiet server with that beside
-// very many wrong signatures.
+// very many wrong signatures, over few connections and over many.
 func hostile(ctx context.Context, s *system, o options) error {
-	var quiet, beside, ratios, rates []float64
 	g := &generator{run: "hostile"}
+	for _, connections := range []int{64, 1024} {
+		if err := besides(ctx, s, g, connections, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func besides(ctx context.Context, s *system, g *generator, connections int, o options) error {
+	var quiet, beside, ratios, rates []float64
 	for range o.rounds {
 		q, err := paced(s.addr, g, o.duration)
 		if err != nil {
 			return err
 		}
 		attack := o
-		attack.forge, attack.rate, attack.connections = true, attackRate, 64
+		attack.forge, attack.rate, attack.connections = true, attackRate, connections
 		attack.duration = o.duration + time.Second // it begins before and ends after
 		var rate float64
 		var attackErr error
@@ -169,8 +178,8 @@ func hostile(ctx context.Context, s *system, o options) error {
 		}
 		quiet, beside, ratios, rates = append(quiet, q), append(beside, b), append(ratios, b/q), append(rates, rate)
 	}
-	fmt.Printf("\n%d deliveries/s beside wrong signatures from this machine, %d/s asked for (medians of %d runs of %v)\n",
-		validRate, attackRate, o.rounds, o.duration)
+	fmt.Printf("\n%d deliveries/s beside wrong signatures from this machine, %d/s asked for over %d connections (medians of %d runs of %v)\n",
+		validRate, attackRate, connections, o.rounds, o.duration)
 	fmt.Printf("  wrong signatures a second that were sent        %8.0f\n", median(rates))
 	fmt.Printf("  p99 of a delivery, quiet                        %8.0f µs\n", median(quiet))
 	fmt.Printf("  p99 of a delivery, beside them                  %8.0f µs\n", median(beside))
