@@ -45,17 +45,44 @@ func (s *Session) EngagementScore() int64 {
 // answered is answered turns / turns, quick is quick answers / answered turns
 // (0 if none), repeat and friction are their counts / user messages.
 func (s *Session) QualityScore() (int64, bool) {
-	users := s.UserMessageCount
-	if users == 0 || s.TurnCount == 0 {
+	switch {
+	case s.UserMessageCount == 0 || s.TurnCount == 0:
 		return 0, false
+	case s.isSmall():
+		return s.smallQuality(), true
 	}
+	return s.largeQuality(), true
+}
+
+func (s *Session) largeQuality() int64 {
+	users := s.UserMessageCount
 	sum := ratio(qualityAnsweredWeight*s.AnsweredTurnCount, s.TurnCount)
 	if s.AnsweredTurnCount > 0 {
 		sum.Add(sum, ratio(qualityQuickWeight*s.QuickAnswerCount, s.AnsweredTurnCount))
 	}
 	sum.Add(sum, ratio(qualityRepeatWeight*(users-s.RepeatCount), users))
 	sum.Add(sum, ratio(qualityFrictionWeight*(users-s.FrictionCount), users))
-	return roundHalfUp(sum), true
+	return roundHalfUp(sum)
+}
+
+// smallCount bounds the counts with which the quality fits into integers.
+const smallCount = 100_000
+
+func (s *Session) isSmall() bool {
+	return max(s.UserMessageCount, s.TurnCount, s.AnsweredTurnCount, s.QuickAnswerCount, s.RepeatCount, s.FrictionCount) < smallCount
+}
+
+// smallQuality is the same sum over a common denominator: nearly every session has
+// it, and a list shows many.
+func (s *Session) smallQuality() int64 {
+	users, turns, answered := s.UserMessageCount, s.TurnCount, max(1, s.AnsweredTurnCount)
+	num := qualityAnsweredWeight*s.AnsweredTurnCount*answered*users +
+		(qualityRepeatWeight*(users-s.RepeatCount)+qualityFrictionWeight*(users-s.FrictionCount))*turns*answered
+	if s.AnsweredTurnCount > 0 {
+		num += qualityQuickWeight * s.QuickAnswerCount * turns * users
+	}
+	den := users * turns * answered
+	return (2*num + den) / (2 * den)
 }
 
 func ratio(num, den int64) *big.Rat { return big.NewRat(num, den) }

@@ -523,7 +523,7 @@ func TestAnEventIsPutAsideOnlyWhereTheCheckpointStillIs(t *testing.T) {
 		t.Errorf("put aside: %v, %v", done, err)
 	}
 	wantLetters(t, db)
-	if at := storetest.Query(t, db, "rapport_owner", pgx.RowTo[int64], "SELECT position FROM followers"); at[0] != 1 {
+	if at := storetest.Query(t, db, "rapport_owner", pgx.RowTo[int64], "SELECT position FROM followers WHERE name = 'sessions'"); at[0] != 1 {
 		t.Errorf("the checkpoint is at %d", at[0])
 	}
 }

@@ -118,6 +118,9 @@ func (f *Follower) turn(ctx context.Context) {
 	}
 	f.peer.since = time.Now()
 	f.calm()
+	if step.Counted {
+		return // until everything that was there before has its totals
+	}
 	if step.Events > 0 {
 		f.stride.took(step.Position)
 	}

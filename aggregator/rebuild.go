@@ -14,6 +14,7 @@ import (
 const (
 	PhaseFold    = "folding"
 	PhaseIndex   = "indexing"
+	PhaseTotals  = "counting"
 	PhaseCatchUp = "catching up"
 	PhaseSwap    = "waiting for readers" // only if there are any
 )
@@ -59,6 +60,11 @@ func Rebuild(ctx context.Context, r *store.Rebuild, settings rapport.Settings, s
 	}
 	show(RebuildProgress{Phase: PhaseIndex, Done: r.Head(), Total: r.Head()})
 	if err := r.Index(ctx); err != nil {
+		return Rebuilt{}, err
+	}
+	if err := r.Totals(ctx, func(done, total int) {
+		show(RebuildProgress{Phase: PhaseTotals, Done: r.Head() * int64(done) / int64(total), Total: r.Head()})
+	}); err != nil {
 		return Rebuilt{}, err
 	}
 	if err := swap(ctx, r, sessions, &seen, show); err != nil {

@@ -39,7 +39,7 @@ func BenchmarkRebuild(b *testing.B) {
 			b.Fatal(err)
 		}
 		for b.Loop() {
-			db.Exec(b, "rapport_owner", "TRUNCATE sessions, session_texts; UPDATE followers SET position = 0")
+			db.Exec(b, "rapport_owner", "TRUNCATE sessions, session_texts, session_totals, event_counts; UPDATE followers SET position = 0 WHERE name = 'sessions'")
 			for {
 				step, err := db.Follow(context.Background(), store.SessionsFollower, settings, 2000, sessions.Apply)
 				if err != nil {

@@ -36,6 +36,7 @@ func crowd(t *testing.T) *live {
 			t.Fatal(err)
 		}
 	}
+	l.find(t)
 	return l
 }
 
@@ -73,22 +74,22 @@ func TestAKeyOfAnAgentSeesAllOfItsOwn(t *testing.T) {
 		"/sessions/session2/messages", "/sessions/session2/events",
 	} {
 		var want []string
-		all := list(t, everybody, path, 7)
+		all := allRows(t, everybody, path, 7)
 		for _, row := range all {
 			if row["agent_id"] == "agent1" {
 				want = append(want, fmt.Sprint(row))
 			}
 		}
 		var got []string
-		for _, row := range list(t, mine, path, 3) {
+		for _, row := range allRows(t, mine, path, 3) {
 			got = append(got, fmt.Sprint(row))
 		}
 		if len(want) == 0 || len(want) == len(all) || !slices.Equal(got, want) {
 			t.Errorf("%s: %d rows, want %d of %d", path, len(got), len(want), len(all))
 		}
 	}
-	wantColumn(t, list(t, mine, "/sessions?agent_id=agent2", 10), "agent_id")
-	wantColumn(t, list(t, mine, "/quarantine", 10), "id")
+	wantColumn(t, allRows(t, mine, "/sessions?agent_id=agent2", 10), "agent_id")
+	wantColumn(t, allRows(t, mine, "/quarantine", 10), "id")
 	wantProblem(t, get(mine, "/sessions/session2?agent_id=agent2"), http.StatusNotFound)
 	wantProblem(t, get(mine, "/sessions/session2/messages?agent_id=agent2"), http.StatusNotFound)
 	wantProblem(t, get(mine, "/metrics"), http.StatusForbidden)
@@ -107,7 +108,7 @@ func TestAKeyOfAnAgentSeesNothingOfOthers(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	asker := &asker{rng: rand.New(rand.NewPCG(seed, 0)), cursors: []string{"x"}}
-	for _, row := range list(t, token, "/sessions", 100) {
+	for _, row := range allRows(t, token, "/sessions", 100) {
 		asker.startedAt = append(asker.startedAt, row["started_at"].(string))
 	}
 	answered := map[string]int{}

@@ -46,6 +46,8 @@ type Config struct {
 	Draining     *atomic.Bool     // once true, readiness fails: the server is about to end
 	Version      string           // for the OpenAPI document
 
+	Sandbox *store.Sandbox // runs the statements of /sql; nil: nobody does
+
 	Traces trace.TracerProvider // makes a span of each request; nobody
 
 	TrustedProxies forwarded.Proxies // whose word for the client's address counts; nobody's
@@ -62,6 +64,8 @@ type server struct {
 	refusals rate.Sometimes // which refused deliveries are logged
 	limits   limiters
 	seen     glance // for readiness
+
+	sqlAnswers *shares
 }
 
 // New makes the handler of all of the API. It is an error if the Config lacks
@@ -94,7 +98,7 @@ func assemble(config Config) (*server, error) {
 	if s.Traces != nil {
 		router.Use(routed)
 	}
-	router.Use(boundBody, s.limitUnproven, s.authorize, s.limitKeys, s.limitReads, middleware.GetHead)
+	router.Use(boundBody, compressed, s.limitUnproven, s.authorize, s.limitKeys, s.limitReads, revalidated, middleware.GetHead)
 	router.NotFound(notFound)
 	router.MethodNotAllowed(methodNotAllowed(router))
 	s.route(router, anyone, http.MethodPost, webhookPath, http.HandlerFunc(s.receive))
@@ -106,18 +110,31 @@ func assemble(config Config) (*server, error) {
 	s.registerHealth()
 	s.registerSessions()
 	s.registerTranscripts()
+	s.registerStats()
+	s.registerSearch()
+	s.registerHistory()
+	s.registerEvents()
+	s.registerSQL()
 	s.registerErasure()
 	s.registerQuarantine()
 	s.registerDeadLetters()
 	s.registerAudit()
 	s.registerSignin(router)
 	describeUnregistered(s.api.OpenAPI())
+	if err := completeDocument(s.api.OpenAPI()); err != nil {
+		return nil, fmt.Errorf("describing the API: %w", err)
+	}
 
 	document, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
 	s.route(router, anyKey, http.MethodGet, "/openapi.json", serveDocument(document))
+	page, err := docsPage(docsOf(s.api.OpenAPI()))
+	if err != nil {
+		return nil, fmt.Errorf("describing the API: %w", err)
+	}
+	s.route(router, anyKey, http.MethodGet, "/docs", serveDocs(page))
 	return s, nil
 }
 
@@ -168,7 +185,10 @@ func (s *server) problemOf(ctx context.Context, err error) *problem {
 	if ctx.Err() == nil { // else the reader has left, which is no fault of ours
 		s.Logger.Error("a read failed", "request_id", requestIDOf(ctx), "error", err)
 	}
-	if unavailable {
+	switch {
+	case store.TookTooLong(err):
+		return newProblem(http.StatusGatewayTimeout, "the database needs too long for this: ask for less, say with from and to or agent_id")
+	case unavailable:
 		return tryAgain("the database is unavailable")
 	}
 	return internalError()

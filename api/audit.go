@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"math"
-	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -13,8 +12,8 @@ import (
 )
 
 func (s *server) registerAudit() {
-	register(s, access.Admin, huma.Operation{
-		OperationID: "list-audit", Method: http.MethodGet, Path: "/audit", Tags: []string{"operating"},
+	listFor(s, access.Admin, huma.Operation{
+		OperationID: "list-audit", Path: "/audit", Tags: []string{"operating"},
 		Summary:     "List the audit",
 		Description: "Who did what with rights that not everybody has; the newest first.",
 	}, s.listAudit)
@@ -22,12 +21,12 @@ func (s *server) registerAudit() {
 
 // audited is an entry of the audit.
 type audited struct {
-	ID      int64          `json:"id"`
+	ID      int64          `json:"id" minimum:"1" doc:"Its number: a newer one has a greater."`
 	At      timestamp      `json:"at" doc:"By the clock of the database."`
 	Actor   string         `json:"actor" doc:"key:<name> over HTTP, cli:<user of the machine> from the command line, rapport by itself."`
 	Action  string         `json:"action" doc:"noun.verb, such as key.create."`
 	Subject string         `json:"subject" doc:"To what."`
-	Details map[string]any `json:"details"`
+	Details map[string]any `json:"details" doc:"What else is to know, which depends on the action."`
 }
 
 func auditedOf(e *store.AuditEntry) audited {

@@ -19,12 +19,12 @@ func TestTheAudit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantColumn(t, list(t, l, "/audit", 2), "subject", "three", "two", "one")
-	wantColumn(t, list(t, l, "/audit", 50), "action", "audit.read", "source.rotate", "source.add", "source.rotate")
+	wantColumn(t, allRows(t, l, "/audit", 2), "subject", "three", "two", "one")
+	wantColumn(t, allRows(t, l, "/audit", 50), "action", "audit.read", "source.rotate", "source.add", "source.rotate")
 	for _, limit := range []int{1, 2, 50} {
-		wantColumn(t, list(t, l, "/audit?action=source.rotate", limit), "subject", "three", "one")
+		wantColumn(t, allRows(t, l, "/audit?action=source.rotate", limit), "subject", "three", "one")
 	}
-	wantColumn(t, list(t, l, "/audit?action=source.rotate%00", 50), "subject")
+	wantColumn(t, allRows(t, l, "/audit?action=source.rotate%00", 50), "subject")
 	wantFields(t, l, "/audit", "id", "at", "actor", "action", "subject", "details")
 	wantBadParameter(t, get(l, "/audit?limit=0"), "limit")
 	wantBadParameter(t, get(l, "/audit?cursor=x"), "cursor")
@@ -51,7 +51,7 @@ func TestWhatAnAdminChangesIsInTheAudit(t *testing.T) {
 	if code := retry("/dead-letters/retry", bearerOf(key)...); code != http.StatusOK {
 		t.Errorf("%d", code)
 	}
-	rows := list(t, as(l, key), "/audit?action=dead_letter.retry", 50)
+	rows := allRows(t, as(l, key), "/audit?action=dead_letter.retry", 50)
 	wantColumn(t, rows, "actor", "key:ops", "key:loopback")
 	wantColumn(t, rows, "subject", "all", "9")
 	wantColumn(t, rows, "details", "map[retrying:1]", "map[retrying:1]")

@@ -70,30 +70,3 @@ func isMicros(us int64) bool { return us >= 0 && us <= maxMicros }
 func isClean(text string) bool { return rapport.CleanText(text) == text }
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
-
-// page is what lists answer with.
-type page[T any] struct {
-	Data       []T     `json:"data" nullable:"false"`
-	NextCursor *string `json:"next_cursor" doc:"Send it as cursor for the next page; null on the last one."`
-	HasMore    bool    `json:"has_more"`
-}
-
-// newPage is the page of the given rows, which ends the list unless there is a
-// next cursor.
-func newPage[T, R any](rows []R, show func(*R) T, next string) *answer[page[T]] {
-	p := page[T]{Data: make([]T, len(rows))}
-	for i := range rows {
-		p.Data[i] = show(&rows[i])
-	}
-	if next != "" {
-		p.NextCursor, p.HasMore = &next, true
-	}
-	return &answer[page[T]]{Body: p}
-}
-
-// PageParams are those of every list. (Exported, since huma passes over embedded
-// structs that are not.)
-type PageParams struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"How many to answer at most; may differ between pages."`
-	Cursor string `query:"cursor" doc:"next_cursor of the page before, with the same filters and sort."`
-}

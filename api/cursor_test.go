@@ -73,7 +73,7 @@ func TestMalformedCursors(t *testing.T) {
 
 func TestACursorIsOfOneList(t *testing.T) {
 	t.Parallel()
-	in := sessionsInput{Sort: "-started_at", PageParams: PageParams{Limit: 5}}
+	in := sessionsInput{Sort: "-started_at", PageParams: PageParams{FormatParams: FormatParams{Limit: 5}}}
 	hash := func(change func(*sessionsInput)) string {
 		other := in
 		change(&other)

@@ -12,7 +12,7 @@ import (
 )
 
 func (s *server) registerDeadLetters() {
-	read(s, huma.Operation{
+	list(s, huma.Operation{
 		OperationID: "list-dead-letters", Path: "/dead-letters", Tags: []string{"operating"},
 		Summary:     "List the dead letters",
 		Description: "Events that could not be folded into their session, and were put aside so that the others go on. They are in the log all the same. The newest events first.",
@@ -31,9 +31,9 @@ func (s *server) registerDeadLetters() {
 type deadLetter struct {
 	Follower  string    `json:"follower" doc:"Who could not take it: sessions."`
 	Position  int64     `json:"position" doc:"Its place in the log."`
-	AgentID   string    `json:"agent_id"`
-	SessionID string    `json:"session_id"`
-	EventType string    `json:"event_type"`
+	AgentID   string    `json:"agent_id" doc:"Its agent."`
+	SessionID string    `json:"session_id" doc:"Its session_id."`
+	EventType string    `json:"event_type" doc:"Its type, such as chat.push."`
 	Reason    string    `json:"reason" doc:"Why it could not be taken, the last time."`
 	Attempts  int       `json:"attempts" doc:"How often it was tried."`
 	FailedAt  timestamp `json:"failed_at" doc:"When it failed last."`

@@ -56,7 +56,7 @@ func TestErasingASession(t *testing.T) {
 	})
 	t.Run("it is in the audit", func(t *testing.T) {
 		body := get(l, "/audit?action=session.erase", key...).Body.String()
-		if strings.Count(body, `"action":"session.erase"`) != 3 || !strings.Contains(body, `"reason":"asked"`) {
+		if strings.Count(body, `"action":"session.erase","subject"`) != 3 || !strings.Contains(body, `"reason":"asked"`) {
 			t.Error(body)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -37,13 +38,16 @@ func (s *server) registerHealth() {
 	}, s.health)
 	register(s, anyone, huma.Operation{
 		OperationID: "get-readiness", Method: http.MethodGet, Path: "/readyz", Tags: []string{"operating"}, Security: open,
-		Summary:     "Can a delivery be kept?",
+		Summary: "Can a delivery be kept?",
+		Responses: map[string]*huma.Response{
+			"503": jsonOf("It can't.", s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[readiness](), true, "")),
+		},
 		Description: "200 if it can, else 503 with the same body. For reads, strictly: the schema must be current and the rollups not late.",
 	}, s.readiness)
 }
 
 type health struct {
-	Status string `json:"status" enum:"ok"`
+	Status string `json:"status" enum:"ok" doc:"Always ok."`
 }
 
 func (s *server) health(context.Context, *struct{}) (*answer[health], error) {
@@ -56,15 +60,15 @@ type readinessInput struct {
 
 // readiness is told without a token, so it says how things are and not why.
 type readiness struct {
-	Status     string         `json:"status" enum:"ok,unavailable,draining"`
-	Database   databaseHealth `json:"database"`
-	Migrations schemaHealth   `json:"migrations"`
-	Lag        lagHealth      `json:"lag"`
-	Spool      spoolHealth    `json:"spool"`
+	Status     string         `json:"status" enum:"ok,unavailable,draining" doc:"ok: a delivery can be kept; draining: the server is about to end."`
+	Database   databaseHealth `json:"database" doc:"Whether the database answers."`
+	Migrations schemaHealth   `json:"migrations" doc:"Whether the schema is the right one."`
+	Lag        lagHealth      `json:"lag" doc:"How far the rollups are behind the log."`
+	Spool      spoolHealth    `json:"spool" doc:"What waits on disk for the database."`
 }
 
 type databaseHealth struct {
-	Status string `json:"status" enum:"ok,unreachable"`
+	Status string `json:"status" enum:"ok,unreachable" doc:"unreachable: it didn't answer within a second."`
 }
 
 type schemaHealth struct {
@@ -75,7 +79,7 @@ type lagHealth struct {
 	Status           string       `json:"status" enum:"ok,late,unknown" doc:"Of the rollups behind the log."`
 	LogHead          *int64       `json:"log_head" doc:"Position of the last event."`
 	FollowerPosition *int64       `json:"follower_position" doc:"The rollups contain everything up to here."`
-	LagEvents        *int64       `json:"lag_events"`
+	LagEvents        *int64       `json:"lag_events" minimum:"0" doc:"Events that the rollups lack."`
 	LagSeconds       *thousandths `json:"lag_seconds" nullable:"true" doc:"Since the oldest event that the rollups lack was received."`
 	AlarmS           thousandths  `json:"alarm_s" doc:"From so many seconds of lag on, the status is late."`
 }
@@ -83,7 +87,7 @@ type lagHealth struct {
 type spoolHealth struct {
 	Status   string      `json:"status" enum:"ok,in_use,full,off" doc:"in_use: the database can't keep deliveries, so they go to the spool; full: the spool can't keep more."`
 	Records  int64       `json:"records" doc:"Deliveries that wait for the database."`
-	Bytes    int64       `json:"bytes"`
+	Bytes    int64       `json:"bytes" minimum:"0" doc:"How much they take on disk, in bytes."`
 	AgeS     thousandths `json:"age_s" doc:"Seconds since the oldest of them was kept; 0 if there is none."`
 	Damaged  int         `json:"damaged_segments" doc:"Segments that were set aside since they are damaged."`
 	Open     bool        `json:"open" doc:"Deliveries go to the spool at once: the database can't keep them."`

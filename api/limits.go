@@ -101,6 +101,7 @@ type limiters struct {
 	keys     *rateLimit
 	unproven *rateLimit
 	reads    chan struct{} // a seat each; nil: any number
+	streams  *shares       // a seat for each list that is streamed; nil: any number
 	bodies   *shares       // a seat for each large body that may turn out to be proven
 	proven   chan struct{} // a seat for each large body that is proven already
 	held     chan struct{} // a seat for each request that waits for its refusal
@@ -119,6 +120,7 @@ func newLimiters(l Limits, maxBodyBytes int64) limiters {
 	made.bodies, made.proven = newShares(seats, max(1, seats/8)), make(chan struct{}, seats)
 	if l.Reads > 0 {
 		made.reads = make(chan struct{}, l.Reads)
+		made.streams = newShares(l.Reads, max(1, l.Reads/4))
 	}
 	return made
 }

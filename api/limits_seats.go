@@ -140,3 +140,23 @@ func withoutSeat(ctx context.Context, wait func() error) error {
 	}
 	return err
 }
+
+// elsewhere runs what waits for the client, without the seat, and then waits for one
+// for as long as the client does: a stream that has begun would be cut, if it were
+// refused.
+func elsewhere(ctx context.Context, do func() error) error {
+	p, isCounted := ctx.Value(seatKey{}).(*seat)
+	if !isCounted {
+		return do()
+	}
+	p.leave()
+	if err := do(); err != nil {
+		return err
+	}
+	for !p.take(ctx, seatPatience) {
+		if ctx.Err() != nil {
+			return errClientGone
+		}
+	}
+	return nil
+}

@@ -30,6 +30,7 @@ func newLive(t *testing.T, config Config) *live {
 	l.now.Store(new(noon))
 	config.DB, config.Watch = l.db.DB, l.db.Watch
 	config.Now = func() time.Time { return *l.now.Load() }
+	config.Sandbox = sandboxOf(t, l.db.URL("rapport_sql"))
 	l.Handler = newServer(t, options{log: l.db.DB, config: config})
 	return l
 }
@@ -83,8 +84,8 @@ func said(agent, session, role, text string, seconds float64) string {
 
 type row = map[string]any
 
-// list reads all pages of a list.
-func list(t *testing.T, h http.Handler, target string, limit int) []row {
+// allRows reads all pages of a list.
+func allRows(t *testing.T, h http.Handler, target string, limit int) []row {
 	t.Helper()
 	separator := "?"
 	if strings.Contains(target, "?") {

@@ -65,7 +65,7 @@ func NewMetrics() *Metrics {
 			Name: "webhook_out_of_range_total", Help: "Deliveries answered 403: no source may deliver from their address.",
 		}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rapport_limited_total", Help: "Requests refused for their number: key (429), unproven (429) or reads (503).",
+			Name: "rapport_limited_total", Help: "Requests refused for their number: key (429), unproven (429), reads (503) or sql (503).",
 		}, []string{"limit"}),
 		batchEvents: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rapport_batch_events", Help: "Deliveries that one commit took to the log.",
@@ -97,7 +97,7 @@ func (m *Metrics) begin() {
 	for _, request := range []string{"webhook", "read", "signin"} {
 		m.unauthorized.WithLabelValues(request)
 	}
-	for _, limit := range []string{"key", "unproven", "reads"} {
+	for _, limit := range []string{"key", "unproven", "reads", "sql"} {
 		m.limited.WithLabelValues(limit)
 	}
 }
@@ -178,11 +178,17 @@ func (c *databaseCollector) Collect(metrics chan<- prometheus.Metric) {
 	if open, err := c.db.OpenSessions(ctx, c.now()); err == nil {
 		gauge(activeSessions, float64(open))
 	}
-	if lag, err := c.db.FollowerLag(ctx, store.SessionsFollower, c.now()); err == nil {
-		gauge(logHead, float64(lag.Head))
-		gauge(followerAt, float64(lag.Position), store.SessionsFollower)
-		gauge(followerEvents, float64(lag.Events), store.SessionsFollower)
-		gauge(followerAge, lag.Age.Seconds(), store.SessionsFollower)
+	for _, follower := range []string{store.SessionsFollower, store.SearchFollower} {
+		lag, err := c.db.FollowerLag(ctx, follower, c.now())
+		if err != nil {
+			continue
+		}
+		if follower == store.SessionsFollower {
+			gauge(logHead, float64(lag.Head))
+		}
+		gauge(followerAt, float64(lag.Position), follower)
+		gauge(followerEvents, float64(lag.Events), follower)
+		gauge(followerAge, lag.Age.Seconds(), follower)
 	}
 	if entries, bytes, err := c.db.QuarantineStats(ctx); err == nil {
 		gauge(quarantineSize, float64(entries))

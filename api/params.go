@@ -77,6 +77,14 @@ func (timeParam) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
 }
 
+// MarshalJSON shows the bound, null if it was not given.
+func (p *timeParam) MarshalJSON() ([]byte, error) {
+	if !p.set {
+		return []byte("null"), nil
+	}
+	return timestamp(p.bound()).MarshalJSON()
+}
+
 // bound is the time as an end of a range, zero if it was not given. Stored times
 // are whole microseconds from 1970 to 9999, so the next of them bounds the same.
 func (p *timeParam) bound() time.Time {
@@ -87,7 +95,7 @@ func (p *timeParam) bound() time.Time {
 	return fromMicros(min(max(next.UnixMicro(), 0), maxMicros))
 }
 
-// durationParam is a Go duration.
+// durationParam is a number of seconds, or a Go duration.
 type durationParam struct {
 	value time.Duration
 	set   bool
@@ -101,8 +109,11 @@ const (
 // UnmarshalText reads the parameter.
 func (p *durationParam) UnmarshalText(text []byte) error {
 	value, err := time.ParseDuration(string(text))
+	if err != nil {
+		value, err = time.ParseDuration(string(text) + "s")
+	}
 	if err != nil || value < 0 || value > maxWait {
-		return errors.New("not a Go duration from 0s to 60s, such as 5s or 500ms")
+		return errors.New("not a duration from 0s to 60s, such as 5, 5s or 500ms")
 	}
 	p.value, p.set = value, true
 	return nil
@@ -110,5 +121,5 @@ func (p *durationParam) UnmarshalText(text []byte) error {
 
 // Schema describes it to huma.
 func (durationParam) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Default: defaultWait.String(), Examples: []any{"500ms"}}
+	return &huma.Schema{Type: huma.TypeString, Examples: []any{"5s"}}
 }

@@ -32,7 +32,7 @@ func TestBadParametersAreNamed(t *testing.T) {
 		test(path, "min_position=1.5", "min_position")
 		test(path, "min_position=1&min_position=2", "min_position")
 		test(path, "min_position=99999999999999999999", "min_position")
-		test(path, "wait=5", "wait")
+		test(path, "wait=5x", "wait")
 		test(path, "wait=-1s", "wait")
 		test(path, "wait=61s", "wait")
 		test(path, "wait=NaNs", "wait")

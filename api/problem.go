@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,6 +21,10 @@ type problem struct {
 	Detail    string      `json:"detail" doc:"What is wrong, and what to do."`
 	RequestID string      `json:"request_id" doc:"As in the header X-Request-Id; the server's log has it too."`
 	Errors    []parameter `json:"errors,omitempty" nullable:"false" doc:"The parameters at fault."`
+
+	SQLState string `json:"sqlstate,omitempty" doc:"Of a statement: the error code of Postgres, such as 42703."`
+	Position int    `json:"position,omitempty" minimum:"1" doc:"Of a statement: where in the query, in characters from 1."`
+	Hint     string `json:"hint,omitempty" doc:"Of a statement: what Postgres advises."`
 
 	headers http.Header
 }
@@ -101,6 +106,9 @@ func humaProblem(status int, message string, errs []error) *problem {
 	}
 	var wrong []parameter
 	for _, err := range errs {
+		if p, ok := errors.AsType[*problem](err); ok {
+			return p
+		}
 		if detailer, ok := err.(huma.ErrorDetailer); ok {
 			detail := detailer.ErrorDetail()
 			wrong = append(wrong, parameter{detail.Location, detail.Message})
@@ -117,6 +125,9 @@ func parametersProblem(status int, message string, wrong []parameter) *problem {
 		kind, name, _ := strings.Cut(w.Location, ".")
 		if kind == "path" { // the path's only parameters are ids, and an empty one names nothing
 			return newProblem(http.StatusNotFound, "an empty "+name+" names nothing")
+		}
+		if name == "" { // it is the body as a whole
+			name = kind
 		}
 		details = append(details, fmt.Sprintf("%s: %s", name, w.Message))
 	}

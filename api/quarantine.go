@@ -11,7 +11,7 @@ import (
 )
 
 func (s *server) registerQuarantine() {
-	read(s, huma.Operation{
+	list(s, huma.Operation{
 		OperationID: "list-quarantine", Path: "/quarantine", Tags: []string{"operating"},
 		Summary:     "List the quarantine",
 		Description: "Deliveries that were authentic but are no event, each body once; the newest first. What is no event has no certain agent: for a key that is limited to agents the list is empty.",
@@ -20,11 +20,11 @@ func (s *server) registerQuarantine() {
 
 // quarantined is an entry. Exactly one of the bodies is there.
 type quarantined struct {
-	ID          int64             `json:"id"`
+	ID          int64             `json:"id" minimum:"1" doc:"Its number: a newer one has a greater."`
 	Reason      string            `json:"reason" doc:"Why it is no event."`
 	SeenCount   int64             `json:"seen_count" doc:"How often the body came."`
-	FirstSeenAt timestamp         `json:"first_seen_at"`
-	LastSeenAt  timestamp         `json:"last_seen_at"`
+	FirstSeenAt timestamp         `json:"first_seen_at" doc:"When the body came first."`
+	LastSeenAt  timestamp         `json:"last_seen_at" doc:"When the body came last."`
 	Size        int               `json:"size" doc:"Bytes of the body."`
 	Body        *string           `json:"body" doc:"The body; null where it is not valid UTF-8."`
 	BodyBase64  []byte            `json:"body_base64" nullable:"true" doc:"The body in base64, where it is not valid UTF-8."`
@@ -76,15 +76,39 @@ func (s *server) listQuarantine(ctx context.Context, in *quarantineInput) (*answ
 	if len(access.Of(ctx).Agents) > 0 {
 		return newPage([]store.Quarantined{}, quarantinedOf, ""), nil
 	}
-	entries, err := s.DB.QuarantineList(ctx, from.Place.ID, in.Limit+1) // one more, to know of more
+	entries, last, err := s.quarantinedBehind(ctx, from.Place.ID, in.Limit)
 	if err != nil {
 		return nil, err
 	}
 	next := ""
-	if len(entries) > in.Limit {
-		entries = entries[:in.Limit]
-		last := quarantinePlace{entries[in.Limit-1].ID}
-		next = cursor[quarantinePlace]{Version: cursorVersion, List: hash, Place: last}.encode()
+	if last > 0 {
+		next = cursor[quarantinePlace]{Version: cursorVersion, List: hash, Place: quarantinePlace{last}}.encode()
 	}
 	return newPage(entries, quarantinedOf, next), nil
+}
+
+// quarantinedBehind reads a page in parts, for bodies may be large, and the entry that
+// the next one begins behind; 0 if there is none.
+func (s *server) quarantinedBehind(ctx context.Context, id int64, limit int) (entries []store.Quarantined, last int64, err error) {
+	p := parts{limit: limit}
+	for {
+		most := p.next()
+		part, err := s.DB.QuarantineList(ctx, id, most+1) // one more, to know of more
+		if err != nil {
+			return nil, 0, err
+		}
+		isLast := len(part) <= most
+		part = part[:min(len(part), most)]
+		for i := range part {
+			p.add(len(part[i].Body))
+		}
+		entries = append(entries, part...)
+		if isLast {
+			return entries, 0, nil
+		}
+		id = part[most-1].ID
+		if p.isFull() {
+			return entries, id, nil
+		}
+	}
 }

@@ -13,7 +13,7 @@ func TestTheQuarantine(t *testing.T) {
 		wantProblem(t, post(l, body, "User-Agent", "sender/1"), http.StatusUnprocessableEntity)
 	}
 	for _, limit := range []int{1, 2, 50} {
-		rows := list(t, l, "/quarantine", limit)
+		rows := allRows(t, l, "/quarantine", limit)
 		wantColumn(t, rows, "body", "three", "<nil>", "one")
 		wantColumn(t, rows, "body_base64", "<nil>", "/wA=", "<nil>")
 		wantColumn(t, rows, "seen_count", "1", "1", "2")

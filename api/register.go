@@ -21,6 +21,9 @@ const (
 // scopeKey is where the scope of an operation stands in its metadata.
 const scopeKey = "scope"
 
+// humaKey marks the operations that huma serves, which refuse unknown parameters.
+const humaKey = "huma"
+
 // register adds an operation for those who have a scope. Its errors become
 // problems. There is no other way: an operation without a scope is refused to
 // everybody.
@@ -28,7 +31,7 @@ func register[I, O any](s *server, scope access.Scope, op huma.Operation, handle
 	if op.Metadata == nil {
 		op.Metadata = make(map[string]any)
 	}
-	op.Metadata[scopeKey] = scope
+	op.Metadata[scopeKey], op.Metadata[humaKey] = scope, true
 	if scope != anyone {
 		op.Description = describeScope(op.Description, scope)
 	}
@@ -36,6 +39,9 @@ func register[I, O any](s *server, scope access.Scope, op huma.Operation, handle
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, s.problemOf(ctx, err)
+		}
+		if told, ok := any(out).(interface{ echo(any) }); ok {
+			told.echo(in)
 		}
 		return out, nil
 	})

@@ -33,25 +33,38 @@ GET /signin                           200   200     200     200  200 200  200   
 POST /signin                          401   401     401     401  401 401  401   401   401 401 401     401  401    401     403   401
 POST /signout                         204   204     204     204  204 204  204   204   204 204 204     204  204    204     403   204
 GET /openapi.json                     401   401     401     401  200 200  200   200   200 200 200     200  200    200     200   401
+GET /docs                             401   401     401     401  200 200  200   200   200 200 200     200  200    200     200   401
 GET /metrics                          401   401     401     401  200 403  403   200   200 403 403     200  200    200     200   401
 GET /sessions                         401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 GET /sessions/{session_id}            401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
 GET /sessions/{session_id}/messages   401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
 GET /sessions/{session_id}/events     401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
+GET /sessions/{session_id}/history    401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
+GET /events                           401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /messages                         401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /stats                            401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /stats/timeseries                 401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /stats/breakdown                  401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /stats/funnel                     401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /agents                           401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /agents/{agent_id}                401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
+GET /users/{user_id}/sessions         401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
 GET /quarantine                       401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 GET /dead-letters                     401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 POST /dead-letters/retry              401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
 POST /dead-letters/{position}/retry   401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
+POST /sql                             401   401     401     401  403 200  403   200   200 403 403     403  200    403     403   401
 DELETE /sessions/{session_id}         401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
 GET /audit                            401   401     401     401  403 403  403   200   200 403 403     403  200    200     200   401
 `
 
 // parameters are what is asked for where a route has some.
-var parameters = map[string]string{"session_id": "s1", "position": "1", "source": "nobody"}
+var parameters = map[string]string{"session_id": "s1", "position": "1", "source": "nobody", "agent_id": "A", "user_id": "u1"}
 
 // bodies are what is sent where a path needs one.
 var bodies = map[string]string{
 	"/webhook": `{"event_type":"test"}`, "/webhook/{source}": `{"event_type":"test"}`, "/signin": `{"key":"no key"}`,
+	"/sql": `{"query":"SELECT 1"}`,
 }
 
 // targetOf is what is asked for of a route.
@@ -123,7 +136,8 @@ func (l *live) credentials(t *testing.T) map[string][]string {
 func TestWhoGetsWhat(t *testing.T) {
 	t.Parallel()
 	l := newLive(t, Config{APIToken: "s3cret"})
-	l.deliver(t, said("A", "s1", "user", "Hi", 1), said("A", "s2", "user", "Hi", 2))
+	l.deliver(t, said("A", "s1", "user", "Hi", 1), said("A", "s2", "user", "Hi", 2),
+		`{"event_type":"room.join","agent_id":"A","data":{"session_id":"s3","user_id":"u1"},"timestamp":1790596800}`)
 	l.db.Exec(t, "rapport_server", `INSERT INTO dead_letters VALUES ('sessions', 1, 'A', 's1', 'chat.push', 'no', 3, now())`)
 	names, rows := parseRoutes(t)
 	made := l.credentials(t)

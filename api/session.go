@@ -19,36 +19,36 @@ type session struct {
 	ClosesAt          timestamp    `json:"closes_at" doc:"When it closes, or closed: after the idle timeout, or at its first session.end if that is earlier."`
 	Status            string       `json:"status" enum:"open,closed" doc:"At the time of the first page."`
 	EndReason         *string      `json:"end_reason" doc:"Reason of the first session.end; idle for any other closed session; null while open."`
-	DurationS         thousandths  `json:"duration_s" doc:"Seconds from started_at to last_activity_at."`
-	ActiveS           thousandths  `json:"active_s" doc:"Seconds; sum of the gaps between events, each at most 60 s."`
-	EventCount        int64        `json:"event_count"`
-	JoinCount         int64        `json:"join_count" doc:"room.join events."`
-	MessageCount      int64        `json:"message_count" doc:"chat.push events, of any role."`
-	ErrorCount        int64        `json:"error_count" doc:"agent.error events."`
-	UserMessageCount  int64        `json:"user_message_count"`
-	AgentMessageCount int64        `json:"agent_message_count"`
-	UserCharCount     int64        `json:"user_char_count" doc:"Unicode code points of the user's texts."`
-	AgentCharCount    int64        `json:"agent_char_count" doc:"Unicode code points of the agent's texts."`
-	TurnCount         int64        `json:"turn_count" doc:"Runs of neighbouring user messages."`
-	AnsweredTurnCount int64        `json:"answered_turn_count" doc:"Turns that the agent answered."`
-	ResponseMsTotal   *int64       `json:"response_ms_total" doc:"Sum of the response times; null without an answered turn."`
-	ResponseMsMax     *int64       `json:"response_ms_max" doc:"The longest response time."`
-	FirstResponseMs   *int64       `json:"first_response_ms" doc:"The first response time."`
-	AvgResponseS      *thousandths `json:"avg_response_s" nullable:"true" doc:"Mean response time in seconds."`
-	QuickAnswerCount  int64        `json:"quick_answer_count" doc:"Turns answered within 3 s."`
-	RepeatCount       int64        `json:"repeat_count" doc:"User messages that say again what an earlier one said."`
-	FrictionCount     int64        `json:"friction_count" doc:"User messages with a frustration word or a sentiment of -0.5 or lower."`
-	Sentiment         *thousandths `json:"sentiment" nullable:"true" doc:"Mean VADER compound of the user messages, -1 to 1; null without any."`
-	PeakParticipants  int32        `json:"peak_participants" doc:"Greatest number told; 0 if never told."`
+	DurationS         thousandths  `json:"duration_s" minimum:"0" doc:"Seconds, 3 decimals, from started_at to last_activity_at."`
+	ActiveS           thousandths  `json:"active_s" minimum:"0" doc:"Seconds, 3 decimals; sum of the gaps between events, each at most 60 s."`
+	EventCount        int64        `json:"event_count" minimum:"1" doc:"Its events, of any type."`
+	JoinCount         int64        `json:"join_count" minimum:"0" doc:"room.join events."`
+	MessageCount      int64        `json:"message_count" minimum:"0" doc:"chat.push events, of any role."`
+	ErrorCount        int64        `json:"error_count" minimum:"0" doc:"agent.error events."`
+	UserMessageCount  int64        `json:"user_message_count" minimum:"0" doc:"chat.push events of the role user."`
+	AgentMessageCount int64        `json:"agent_message_count" minimum:"0" doc:"chat.push events of the role agent."`
+	UserCharCount     int64        `json:"user_char_count" minimum:"0" doc:"Unicode code points of the user's texts."`
+	AgentCharCount    int64        `json:"agent_char_count" minimum:"0" doc:"Unicode code points of the agent's texts."`
+	TurnCount         int64        `json:"turn_count" minimum:"0" doc:"Runs of neighbouring user messages."`
+	AnsweredTurnCount int64        `json:"answered_turn_count" minimum:"0" doc:"Turns that the agent answered."`
+	ResponseMsTotal   *int64       `json:"response_ms_total" minimum:"0" doc:"Sum of the response times, in milliseconds; null without an answered turn."`
+	ResponseMsMax     *int64       `json:"response_ms_max" minimum:"0" doc:"The longest response time, in milliseconds; null without an answered turn."`
+	FirstResponseMs   *int64       `json:"first_response_ms" minimum:"0" doc:"The first response time, in milliseconds; null without an answered turn."`
+	AvgResponseS      *thousandths `json:"avg_response_s" nullable:"true" minimum:"0" doc:"Mean response time in seconds, 3 decimals; null without an answered turn."`
+	QuickAnswerCount  int64        `json:"quick_answer_count" minimum:"0" doc:"Turns answered within 3 s."`
+	RepeatCount       int64        `json:"repeat_count" minimum:"0" doc:"User messages that say again what an earlier one said."`
+	FrictionCount     int64        `json:"friction_count" minimum:"0" doc:"User messages with a frustration word or a sentiment of -0.5 or lower."`
+	Sentiment         *thousandths `json:"sentiment" nullable:"true" minimum:"-1" maximum:"1" doc:"Mean VADER compound of the user messages, -1 to 1; null without any."`
+	PeakParticipants  int32        `json:"peak_participants" minimum:"0" doc:"Greatest number of participants told; 0 if never told."`
 	RoomName          string       `json:"room_name" doc:"First name told; empty if never told."`
 	UserID            string       `json:"user_id" doc:"First id told; empty if never told."`
-	Rating            *float64     `json:"rating" doc:"The last satisfaction told; null if never told."`
-	EngagementTier    string       `json:"engagement_tier" enum:"bounced,engaged,continued,deep"`
-	EngagementScore   tenths       `json:"engagement_score" doc:"0 to 100."`
-	QualityScore      *tenths      `json:"quality_score" nullable:"true" doc:"0 to 100; null without a user message."`
-	ScoreVersion      int          `json:"score_version" doc:"Version of the two scores."`
-	FirstPosition     int64        `json:"first_position" doc:"Least log position of its events."`
-	LastPosition      int64        `json:"last_position" doc:"Greatest log position of its events: its version."`
+	Rating            *float64     `json:"rating" doc:"The last satisfaction told, on the sender's scale; null if never told."`
+	EngagementTier    string       `json:"engagement_tier" enum:"bounced,engaged,continued,deep" doc:"bounced: no user message; engaged: fewer than 2 turns; continued: 2 or 3; deep: 4 or more."`
+	EngagementScore   tenths       `json:"engagement_score" minimum:"0" maximum:"100" doc:"0 to 100, 1 decimal: half of it for turns, up to 8; 0.3 for active_s, up to 300; 0.2 for a second turn."`
+	QualityScore      *tenths      `json:"quality_score" nullable:"true" minimum:"0" maximum:"100" doc:"0 to 100, 1 decimal: the health of the conversation, 0.4 for answered turns, 0.2 each for quick answers, few repeats and little friction; null without a user message."`
+	ScoreVersion      int          `json:"score_version" minimum:"1" doc:"Version of the two scores."`
+	FirstPosition     int64        `json:"first_position" minimum:"1" doc:"Least log position of its events."`
+	LastPosition      int64        `json:"last_position" minimum:"1" doc:"Greatest log position of its events: its version."`
 	ErasedAt          *timestamp   `json:"erased_at" nullable:"true" doc:"When what was said was erased: the numbers stay as they were then. Null for any other."`
 }
 
@@ -97,9 +97,11 @@ func endReason(row *store.SessionRow) string {
 // timestamp is RFC 3339 in UTC with six decimals in JSON.
 type timestamp time.Time
 
+const timestampLayout = `"2006-01-02T15:04:05.000000Z"`
+
 // MarshalJSON writes it.
 func (t timestamp) MarshalJSON() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000000Z"`), nil
+	return time.Time(t).UTC().AppendFormat(nil, timestampLayout), nil
 }
 
 // Schema describes it to huma.

@@ -14,13 +14,13 @@ import (
 )
 
 func (s *server) registerSessions() {
-	read(s, huma.Operation{
+	list(s, huma.Operation{
 		OperationID: "list-sessions", Path: "/sessions", Tags: []string{"sessions"},
 		Summary:     "List sessions",
 		Description: "Ties sort by agent_id, session_id and started_at; nulls come last in both directions. All pages of a list tell status as it was at the time of the first.",
 	}, s.listSessions)
-	read(s, huma.Operation{
-		OperationID: "get-session", Path: "/sessions/{session_id}", Tags: []string{"sessions"},
+	list(s, huma.Operation{
+		OperationID: "get-session", Path: "/sessions/{session_id}", Tags: []string{"sessions"}, Errors: asOfErrors,
 		Summary:     "Get the sessions of a session_id",
 		Description: "One session_id has several sessions if its conversation paused for longer than the idle timeout. In the order of started_at.",
 	}, s.sessionsOfID)
@@ -31,10 +31,12 @@ type sessionsInput struct {
 	PageParams
 	From           timeParam `query:"from" doc:"Sessions that started then or later; RFC 3339."`
 	To             timeParam `query:"to" doc:"Sessions that started before; RFC 3339."`
-	AgentID        string    `query:"agent_id"`
-	SessionID      string    `query:"session_id"`
-	Status         string    `query:"status" enum:"open,closed"`
-	EngagementTier string    `query:"engagement_tier" enum:"bounced,engaged,continued,deep"`
+	AgentID        string    `query:"agent_id" doc:"Sessions of this agent alone."`
+	SessionID      string    `query:"session_id" doc:"Sessions of this session_id alone."`
+	Status         string    `query:"status" enum:"open,closed" doc:"Sessions that are open, or closed, at the time of the first page."`
+	UserID         string    `query:"user_id" doc:"Sessions of this visitor alone."`
+	RoomName       string    `query:"room_name" doc:"Sessions in rooms of this name alone."`
+	EngagementTier string    `query:"engagement_tier" enum:"bounced,engaged,continued,deep" doc:"Sessions of this tier alone: bounced, without a user message; engaged, fewer than 2 turns; continued, 2 or 3; deep, 4 or more."`
 	MinMessages    int64     `query:"min_messages" minimum:"0" doc:"Sessions with as many messages or more."`
 	Sort           string    `query:"sort" default:"-started_at" enum:"started_at,-started_at,last_activity_at,-last_activity_at,message_count,-message_count,engagement_score,-engagement_score,quality_score,-quality_score,duration_s,-duration_s" doc:"- is descending."`
 }
@@ -49,7 +51,7 @@ func (in *sessionsInput) query() (store.SessionQuery, string, error) {
 	query := store.SessionQuery{
 		From: in.From.bound(), To: in.To.bound(), AgentID: rapport.CleanText(in.AgentID),
 		SessionID: rapport.CleanText(in.SessionID), Status: in.Status, EngagementTier: in.EngagementTier,
-		MinMessages: in.MinMessages, Sort: store.SessionSort(column), Descending: descending,
+		UserID: rapport.CleanText(in.UserID), RoomName: rapport.CleanText(in.RoomName), MinMessages: in.MinMessages, Sort: store.SessionSort(column), Descending: descending,
 	}
 	hash, err := listHash("sessions", query)
 	query.Limit = in.Limit
@@ -96,8 +98,13 @@ func (s *server) listSessions(ctx context.Context, in *sessionsInput) (*answer[p
 	if err != nil {
 		return nil, err
 	}
-	if in.Cursor != "" {
-		from, err := decodeCursor[sessionPlace](in.Cursor, hash)
+	return s.pageOfSessions(ctx, query, hash, in.Cursor, in.ReadParams)
+}
+
+// pageOfSessions is the page of a list, which has a hash, behind a cursor.
+func (s *server) pageOfSessions(ctx context.Context, query store.SessionQuery, hash, after string, read ReadParams) (*answer[page[session]], error) {
+	if after != "" {
+		from, err := decodeCursor[sessionPlace](after, hash)
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +113,7 @@ func (s *server) listSessions(ctx context.Context, in *sessionsInput) (*answer[p
 		}
 		query.Now, query.After = fromMicros(from.Now), from.Place.ofStore()
 	}
-	if err := s.wait(ctx, in.ReadParams); err != nil {
+	if err := s.wait(ctx, read); err != nil {
 		return nil, err
 	}
 	if query.After == nil {
@@ -130,17 +137,31 @@ func showAt(now time.Time) func(*store.SessionRow) session {
 
 type sessionInput struct {
 	ReadParams
-	SessionID string `path:"session_id" doc:"Percent-encoded."`
-	AgentID   string `query:"agent_id" doc:"Sessions of this agent alone."`
+	TableParams
+	SessionID string    `path:"session_id" doc:"The sender's session, percent-encoded."`
+	AgentID   string    `query:"agent_id" doc:"Sessions of this agent alone."`
+	AsOf      asOfParam `query:"as_of" doc:"What was known at a moment: a log position, or a time (RFC 3339) by which events had been received. It is told anew, by the rules of today, from what had come by then. status is as it was then; for a position, at the receipt of its event."`
 }
 
+// sessionList is a list that is not told in pages: it is short.
 type sessionList struct {
-	Data []session `json:"data" nullable:"false"`
+	Data []session `json:"data" nullable:"false" doc:"Its sessions, in the order of started_at."`
+	Echo
 }
+
+func (l *sessionList) rows() *rows { return rowsOf(l.Data, nil, l.Query) }
+
+func (in *sessionInput) formatParams() *FormatParams { return &FormatParams{Format: in.Format} }
+
+func (in *sessionInput) seek(string) {}
 
 func (s *server) sessionsOfID(ctx context.Context, in *sessionInput) (*answer[sessionList], error) {
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
+	}
+	if in.AsOf.set {
+		windows, err := s.sessionsAsOf(ctx, in)
+		return &answer[sessionList]{Body: sessionList{Data: windows}}, err
 	}
 	rows, err := s.DB.SessionsOfID(ctx, rapport.CleanText(in.SessionID), rapport.CleanText(in.AgentID), access.Of(ctx).Agents...)
 	if err != nil {

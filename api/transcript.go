@@ -15,29 +15,29 @@ import (
 )
 
 func (s *server) registerTranscripts() {
-	read(s, huma.Operation{
-		OperationID: "list-messages", Path: "/sessions/{session_id}/messages", Tags: []string{"sessions"},
+	list(s, huma.Operation{
+		OperationID: "list-messages", Path: "/sessions/{session_id}/messages", Tags: []string{"sessions"}, Errors: asOfErrors,
 		Summary: "List the messages of a session_id",
 	}, s.listMessages)
-	read(s, huma.Operation{
-		OperationID: "list-events", Path: "/sessions/{session_id}/events", Tags: []string{"sessions"},
+	list(s, huma.Operation{
+		OperationID: "list-events", Path: "/sessions/{session_id}/events", Tags: []string{"sessions"}, Errors: asOfErrors,
 		Summary: "List the events of a session_id",
 	}, s.listEvents)
 }
 
 // message is a chat.push, as in analytics.messages.
 type message struct {
-	Position    int64      `json:"position" doc:"Place in the log."`
-	AgentID     string     `json:"agent_id"`
-	SessionID   string     `json:"session_id"`
+	Position    int64      `json:"position" minimum:"1" doc:"Its place in the log, from 1 on."`
+	AgentID     string     `json:"agent_id" doc:"The agent."`
+	SessionID   string     `json:"session_id" doc:"The sender's session."`
 	StartedAt   *timestamp `json:"started_at" nullable:"true" doc:"started_at of its session; null until it is folded."`
-	OccurredAt  timestamp  `json:"occurred_at"`
-	Role        string     `json:"role"`
-	Text        string     `json:"text"`
-	CharCount   int        `json:"char_count" doc:"Unicode code points of the text."`
-	MessageType string     `json:"message_type"`
-	Language    string     `json:"language"`
-	UserID      string     `json:"user_id"`
+	OccurredAt  timestamp  `json:"occurred_at" doc:"When it was said, by the sender."`
+	Role        string     `json:"role" doc:"Who says it: user, agent, or what the sender calls them."`
+	Text        string     `json:"text" doc:"What is said."`
+	CharCount   int        `json:"char_count" minimum:"0" doc:"Unicode code points of the text."`
+	MessageType string     `json:"message_type" doc:"As the sender tells it, such as text; empty if it doesn't."`
+	Language    string     `json:"language" doc:"As the sender tells it, such as en; empty if it doesn't."`
+	UserID      string     `json:"user_id" doc:"The user, as the sender tells; empty if it doesn't."`
 }
 
 func messageOf(m *store.Message) message {
@@ -50,29 +50,30 @@ func messageOf(m *store.Message) message {
 
 // event is a row of the log, as in analytics.events.
 type event struct {
-	Position      int64           `json:"position" doc:"Place in the log."`
-	OccurredAt    timestamp       `json:"occurred_at"`
-	ReceivedAt    timestamp       `json:"received_at"`
+	Position      int64           `json:"position" minimum:"1" doc:"Its place in the log, from 1 on."`
+	OccurredAt    timestamp       `json:"occurred_at" doc:"When it happened, by the sender; if undated, when it was received."`
+	ReceivedAt    timestamp       `json:"received_at" doc:"When it was received, by the server."`
 	Undated       bool            `json:"undated" doc:"The delivery carried no time of its own."`
-	EventType     string          `json:"event_type"`
-	AgentID       string          `json:"agent_id"`
-	SessionID     string          `json:"session_id"`
-	UserID        string          `json:"user_id"`
-	Role          string          `json:"role"`
-	Message       string          `json:"message"`
-	MessageType   string          `json:"message_type"`
-	Language      string          `json:"language"`
-	Participants  *int32          `json:"participants"`
-	RoomName      string          `json:"room_name"`
-	ErrorCode     string          `json:"error_code"`
-	ErrorSeverity string          `json:"error_severity"`
-	ErrorCategory string          `json:"error_category"`
-	EndReason     string          `json:"end_reason"`
-	Rating        *float64        `json:"rating"`
+	EventType     string          `json:"event_type" doc:"What happened: chat.push, room.join, session.end, agent.error, …"`
+	AgentID       string          `json:"agent_id" doc:"The agent; empty if there is none."`
+	SessionID     string          `json:"session_id" doc:"The sender's session; empty if there is none."`
+	UserID        string          `json:"user_id" doc:"The user; empty if not told."`
+	Role          string          `json:"role" doc:"Of a chat.push, who says it: user, agent, or what the sender calls them."`
+	Message       string          `json:"message" doc:"Of a chat.push, what is said; of an agent.error, what it says."`
+	MessageType   string          `json:"message_type" doc:"Of a chat.push, as the sender tells it, such as text."`
+	Language      string          `json:"language" doc:"Of a chat.push, as the sender tells it, such as en."`
+	Participants  *int32          `json:"participants" doc:"Of a room.join, how many are in the room; null if not told."`
+	RoomName      string          `json:"room_name" doc:"Of a room.join, the room; empty if not told."`
+	ErrorCode     string          `json:"error_code" doc:"Of an agent.error, its code."`
+	ErrorSeverity string          `json:"error_severity" doc:"Of an agent.error, how bad it is, in the sender's words."`
+	ErrorCategory string          `json:"error_category" doc:"Of an agent.error, what kind it is, in the sender's words."`
+	EndReason     string          `json:"end_reason" doc:"Of a session.end, why; empty for any other."`
+	Rating        *float64        `json:"rating" doc:"Of a session.userSatisfaction, on the sender's scale; null for any other."`
 	Fingerprint   string          `json:"fingerprint" doc:"In hexadecimal."`
 	Payload       json.RawMessage `json:"payload" doc:"The body as it came; null where it is not valid UTF-8."`
 	PayloadRaw    []byte          `json:"payload_raw" nullable:"true" doc:"The body as it came, in base64, where it is not valid UTF-8."`
 	HealedFrom    string          `json:"healed_from" doc:"Where a healed message was read in the sender's record; empty for what was delivered. It counts in its session only while no delivery of it is there."`
+	Erased        bool            `json:"erased" doc:"It is a stub: its content is gone, erased or for its age."`
 	Erasure       *int64          `json:"erasure" doc:"Null for a whole event. A stub, whose content is gone, has the number of the erasure, 0 if it went for its age."`
 }
 
@@ -84,16 +85,17 @@ func eventOf(e *store.StoredEvent) event {
 		Participants: e.Participants, RoomName: e.RoomName, ErrorCode: e.ErrorCode, ErrorSeverity: e.ErrorSeverity,
 		ErrorCategory: e.ErrorCategory, EndReason: e.EndReason, Rating: e.Rating,
 		Fingerprint: hex.EncodeToString(e.Fingerprint[:]), Payload: e.Payload, PayloadRaw: e.PayloadRaw,
-		HealedFrom: e.HealedFrom, Erasure: e.Erasure,
+		HealedFrom: e.HealedFrom, Erased: e.IsStub(), Erasure: e.Erasure,
 	}
 }
 
 type transcriptInput struct {
 	ReadParams
 	PageParams
-	SessionID string    `path:"session_id" doc:"Percent-encoded."`
+	SessionID string    `path:"session_id" doc:"The sender's session, percent-encoded."`
 	AgentID   string    `query:"agent_id" doc:"Of this agent alone."`
 	StartedAt timeParam `query:"started_at" doc:"Of the session that started then alone."`
+	AsOf      asOfParam `query:"as_of" doc:"What was known at a moment: a log position, or a time (RFC 3339) by which events had been received. It is told anew, by the rules of today, from what had come by then."`
 }
 
 // eventPlace is store.EventPlace in a cursor.
@@ -116,7 +118,8 @@ func (p eventPlace) ofStore() *store.EventPlace {
 // transcript is what a page of messages or events asks for.
 type transcript struct {
 	query store.TranscriptQuery
-	hash  string // of the list that it is a page of
+	hash  string                // of the list that it is a page of
+	past  *store.PastTranscript // nil at present
 }
 
 // askedTranscript reads what a page asks for, and waits for the position that it
@@ -127,7 +130,7 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 		Agents: access.Of(ctx).Agents, Limit: in.Limit,
 	}}
 	var err error
-	if t.hash, err = listHash(kind, t.query.SessionID, t.query.AgentID, in.StartedAt.bound()); err != nil {
+	if t.hash, err = listHash(kind, t.query.SessionID, t.query.AgentID, in.StartedAt.bound(), &in.AsOf); err != nil {
 		return nil, err
 	}
 	if in.Cursor != "" {
@@ -139,6 +142,10 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 	}
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
+	}
+	if in.AsOf.set {
+		t.past, err = s.pastTranscript(ctx, kind, &t.query, in)
+		return t, err
 	}
 	if in.StartedAt.set {
 		return t, s.selectWindow(ctx, &t.query, in.StartedAt)
@@ -180,11 +187,11 @@ func (t *transcript) next(behind *store.EventPlace) string {
 
 // exists is a 404 for a session_id that the log doesn't know. Rows tell already
 // that it does.
-func (s *server) exists(ctx context.Context, query *store.TranscriptQuery, rows int) error {
-	if rows > 0 || query.After != nil {
+func (s *server) exists(ctx context.Context, t *transcript, rows int) error {
+	if rows > 0 || t.query.After != nil || t.past != nil {
 		return nil
 	}
-	has, err := s.DB.HasEvents(ctx, query)
+	has, err := s.DB.HasEvents(ctx, &t.query)
 	if err == nil && !has {
 		return newProblem(http.StatusNotFound, "there are no events of such a session")
 	}
@@ -205,52 +212,87 @@ const (
 func inParts[R any](ctx context.Context, query store.TranscriptQuery,
 	read func(context.Context, store.TranscriptQuery) ([]R, *store.EventPlace, error), size func(*R) int,
 ) (rows []R, behind *store.EventPlace, err error) {
-	limit, next, bytes := query.Limit, firstRows, 0
+	p := parts{limit: query.Limit}
 	for {
-		query.Limit = min(limit-len(rows), next)
+		query.Limit = p.next()
 		part, place, err := read(ctx, query)
 		if err != nil {
 			return nil, nil, err
 		}
 		for i := range part {
-			bytes += size(&part[i])
+			p.add(size(&part[i]))
 		}
 		rows = append(rows, part...)
-		if place == nil || len(rows) >= limit || bytes >= pageBytes {
+		if place == nil || p.isFull() {
 			return rows, place, nil
 		}
-		fits := (pageBytes - bytes) / max(1, bytes/len(rows))
-		query.After, next = place, max(1, min(next*partGrowth, fits))
+		query.After = place
 	}
 }
+
+// parts tells how many rows the parts of a page have.
+type parts struct {
+	limit int // of the page, in rows
+	rows  int // read
+	bytes int // of them
+	last  int // how many were asked for last
+}
+
+func (p *parts) next() int {
+	most := firstRows
+	if p.last > 0 {
+		fits := pageBytes // of rows that are empty
+		if p.rows > 0 {
+			fits = (pageBytes - p.bytes) / max(1, p.bytes/p.rows)
+		}
+		most = max(1, min(p.last*partGrowth, fits))
+	}
+	p.last = min(p.limit-p.rows, most)
+	return p.last
+}
+
+func (p *parts) add(bytes int) { p.rows, p.bytes = p.rows+1, p.bytes+bytes }
+
+func (p *parts) isFull() bool { return p.rows >= p.limit || p.bytes >= pageBytes }
 
 func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer[page[message]], error) {
 	t, err := s.askedTranscript(ctx, "messages", in)
 	if err != nil {
 		return nil, err
 	}
-	rows, behind, err := inParts(ctx, t.query, s.DB.Messages, func(m *store.Message) int { return len(m.Text) })
+	read := s.DB.Messages
+	if t.past != nil {
+		read = t.past.Messages
+	}
+	rows, behind, err := inParts(ctx, t.query, read, func(m *store.Message) int { return len(m.Text) })
 	if err != nil {
 		return nil, err
 	}
-	if err := s.exists(ctx, &t.query, len(rows)); err != nil {
+	if err := s.exists(ctx, t, len(rows)); err != nil {
 		return nil, err
 	}
 	return newPage(rows, messageOf, t.next(behind)), nil
 }
+
+// eventBytes is about how much memory an event takes.
+func eventBytes(e *store.StoredEvent) int { return len(e.Text) + len(e.Payload) + len(e.PayloadRaw) }
 
 func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[page[event]], error) {
 	t, err := s.askedTranscript(ctx, "events", in)
 	if err != nil {
 		return nil, err
 	}
-	rows, behind, err := inParts(ctx, t.query, s.DB.Events, func(e *store.StoredEvent) int {
+	read := s.DB.Events
+	if t.past != nil {
+		read = t.past.Events
+	}
+	rows, behind, err := inParts(ctx, t.query, read, func(e *store.StoredEvent) int {
 		return len(e.Text) + len(e.Payload) + len(e.PayloadRaw)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.exists(ctx, &t.query, len(rows)); err != nil {
+	if err := s.exists(ctx, t, len(rows)); err != nil {
 		return nil, err
 	}
 	return newPage(rows, eventOf, t.next(behind)), nil

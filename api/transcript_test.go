@@ -20,7 +20,7 @@ func TestMessages(t *testing.T) {
 		strings.Replace(join, `"s"`, `"silent"`, 1), said("a", "both", "user", "of a", 0), said("b", "both", "user", "of b", 0))
 	post(l, said("a", "s", "user", "not folded", 7201)) // and so of no session yet
 	for _, limit := range []int{1, 2, 50} {
-		rows := list(t, l, "/sessions/s/messages", limit)
+		rows := allRows(t, l, "/sessions/s/messages", limit)
 		wantColumn(t, rows, "text", "first", "elsewhere", "again", "né 👋", "later", "not folded")
 		wantColumn(t, rows, "started_at",
 			"2026-09-28T12:00:00.000000Z", "2026-09-28T12:00:01.000000Z", "2026-09-28T12:00:00.000000Z",
@@ -28,9 +28,9 @@ func TestMessages(t *testing.T) {
 		wantColumn(t, rows, "char_count", "5", "9", "5", "4", "5", "10")
 		wantColumn(t, rows, "role", "user", "user", "user", "agent", "user", "user")
 	}
-	wantColumn(t, list(t, l, "/sessions/s/messages?agent_id=b", 5), "text", "elsewhere")
-	wantColumn(t, list(t, l, "/sessions/s/messages?started_at=2026-09-28T14:00:00Z", 5), "text", "later")
-	wantColumn(t, list(t, l, "/sessions/s/messages?started_at=2026-09-28T12:00:00Z&agent_id=a", 1), "text", "first", "again", "né 👋")
+	wantColumn(t, allRows(t, l, "/sessions/s/messages?agent_id=b", 5), "text", "elsewhere")
+	wantColumn(t, allRows(t, l, "/sessions/s/messages?started_at=2026-09-28T14:00:00Z", 5), "text", "later")
+	wantColumn(t, allRows(t, l, "/sessions/s/messages?started_at=2026-09-28T12:00:00Z&agent_id=a", 1), "text", "first", "again", "né 👋")
 	wantProblem(t, get(l, "/sessions/s/messages?started_at=2026-09-28T14:00:00.000001Z"), http.StatusNotFound)
 	wantProblem(t, get(l, "/sessions/s/messages?agent_id=c"), http.StatusNotFound)
 	wantFields(t, l, "/sessions/s/messages", "position", "agent_id", "session_id", "started_at", "occurred_at", "role",
@@ -41,14 +41,14 @@ func TestMessages(t *testing.T) {
 		wantBadParameter(t, get(l, "/sessions/x/messages?limit=1&cursor="+next), "cursor")
 	})
 	t.Run("a session without messages has an empty list", func(t *testing.T) {
-		if got := list(t, l, "/sessions/silent/messages", 5); len(got) != 0 {
+		if got := allRows(t, l, "/sessions/silent/messages", 5); len(got) != 0 {
 			t.Errorf("%v", got)
 		}
 	})
 	t.Run("two agents' sessions of one start need the agent", func(t *testing.T) {
 		start := "/sessions/both/messages?started_at=2026-09-28T12:00:00Z"
 		wantProblem(t, get(l, start), http.StatusBadRequest)
-		wantColumn(t, list(t, l, start+"&agent_id=b", 5), "text", "of b")
+		wantColumn(t, allRows(t, l, start+"&agent_id=b", 5), "text", "of b")
 	})
 }
 
@@ -60,7 +60,7 @@ func TestEvents(t *testing.T) {
 	probe := `{"event_type":"test","timestamp":1790596803,"data":{"session_id":"s"}}`
 	l.deliver(t, said("", "s", "user", "hi", 0), invalid, exact, probe)
 	for _, limit := range []int{1, 3, 50} {
-		rows := list(t, l, "/sessions/s/events", limit)
+		rows := allRows(t, l, "/sessions/s/events", limit)
 		wantColumn(t, rows, "event_type", "chat.push", "chat.push", "custom", "test")
 		wantColumn(t, rows, "occurred_at", "2026-09-28T12:00:00.000000Z", "2026-09-28T12:00:01.000000Z",
 			"2026-09-28T12:00:02.000000Z", "2026-09-28T12:00:03.000000Z")
@@ -69,7 +69,7 @@ func TestEvents(t *testing.T) {
 	if !strings.Contains(body, `"payload":`+exact+`,"payload_raw":null`) {
 		t.Errorf("the payload is not as it came: %s", body)
 	}
-	rows := list(t, l, "/sessions/s/events", 50)
+	rows := allRows(t, l, "/sessions/s/events", 50)
 	if rows[1]["payload"] != nil || rows[1]["payload_raw"] == nil || rows[1]["message"] != "\uFFFD" {
 		t.Errorf("of invalid UTF-8: %v", rows[1])
 	}
@@ -78,7 +78,7 @@ func TestEvents(t *testing.T) {
 	}
 	wantFields(t, l, "/sessions/s/events", "position", "occurred_at", "received_at", "undated", "event_type", "agent_id",
 		"session_id", "user_id", "role", "message", "message_type", "language", "participants", "room_name", "error_code",
-		"error_severity", "error_category", "end_reason", "rating", "fingerprint", "payload", "payload_raw", "healed_from", "erasure")
+		"error_severity", "error_category", "end_reason", "rating", "fingerprint", "payload", "payload_raw", "healed_from", "erased", "erasure")
 	t.Run("events of no session_id are found under none", func(t *testing.T) {
 		l.deliver(t, `{"event_type":"ping"}`)
 		for _, path := range []string{"/sessions/", "/sessions//events", "/sessions//messages"} {

@@ -7,7 +7,7 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['rapport_server', 'rapport_reader', 'rapport_eraser'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['rapport_server', 'rapport_reader', 'rapport_eraser', 'rapport_sql'] LOOP
         CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
@@ -31,14 +31,25 @@ BEGIN
         erase_batch, finish_erasure, stale_statistics, forget_statistics FROM PUBLIC;
     REVOKE ALL ON FUNCTION keep_rebuilds_out, move_horizon, drop_events_month, stub_events, analyze_events_month, drop_sessions,
         drop_session_texts FROM PUBLIC;
+    REVOKE ALL ON FUNCTION search_text, search_words, search_hash, search_mark, search_marks, search_vector, search_any, search_block,
+        settle_search, hold_search FROM PUBLIC;
+    REVOKE ALL ON FUNCTION interval_starts, histogram_bin, bucket_totals, metric_values, analytics.timeseries, analytics.stats,
+        analytics.breakdown, analytics.funnel FROM PUBLIC;
+    -- Whoever looks around with a BI tool finds the schema analytics, and nothing else of ours.
+    REVOKE ALL ON FUNCTION event_rank, count_text, grain_start, refuse_change, refuse_audit_change, guard_event, move_count,
+        forget_words FROM PUBLIC;
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server') THEN
         GRANT USAGE ON SCHEMA public TO rapport_server;
         GRANT SELECT ON events, log_head, settings, goose_db_version TO rapport_server;
-        GRANT EXECUTE ON FUNCTION append_events, create_events_month TO rapport_server;
+        GRANT EXECUTE ON FUNCTION append_events, create_events_month, event_rank, count_text, grain_start TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON followers TO rapport_server;
         GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, superseded, dead_letters TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON session_totals, event_counts TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
+        GRANT SELECT, INSERT, DELETE ON message_search TO rapport_server;
+        GRANT EXECUTE ON FUNCTION search_text, search_words, search_hash, search_mark, search_marks, search_vector, search_any, search_block,
+            settle_search TO rapport_server;
         GRANT SELECT, INSERT ON audit TO rapport_server;
         GRANT SELECT ON erasures, tombstones TO rapport_server;
         GRANT SELECT ON retention, dropped_months, stubbed_months, frozen_spans TO rapport_server;
@@ -49,11 +60,13 @@ BEGIN
         GRANT SELECT ON signin_secret TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO rapport_server;
     END IF;
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_reader') THEN
         GRANT USAGE ON SCHEMA analytics TO rapport_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_reader;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO rapport_reader;
         -- For `rapport db url`: these may see with the reader's eyes.
         FOREACH wanted IN ARRAY ARRAY[current_user::text, 'rapport_server'] LOOP
             CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
@@ -67,12 +80,20 @@ BEGIN
         END LOOP;
     END IF;
 
+    -- Runs what others ask in SQL: a member of nothing, not even of rapport_reader, whose
+    -- connections it could end.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_sql') THEN
+        GRANT USAGE ON SCHEMA analytics TO rapport_sql;
+        GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_sql;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO rapport_sql;
+    END IF;
+
     -- The server erases only where it has taken this role on: it is a member that
     -- inherits nothing.
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_eraser') THEN
         GRANT USAGE ON SCHEMA public TO rapport_eraser;
         GRANT EXECUTE ON FUNCTION unfinished_erasure, was_erased, begin_erasure, hold_log, erase_batch, finish_erasure,
-            stale_statistics, forget_statistics TO rapport_eraser;
+            stale_statistics, forget_statistics, hold_search TO rapport_eraser;
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server')
            AND NOT pg_has_role('rapport_server', 'rapport_eraser', 'MEMBER') THEN
             BEGIN

@@ -40,3 +40,23 @@ SELECT (EXISTS (
     SELECT FROM sessions s WHERE s.session_id = @session_id AND (@agent_id::text = '' OR s.agent_id = @agent_id)
       AND (cardinality(@agents::text[]) = 0 OR s.agent_id = ANY(@agents))
 ))::boolean AS known;
+
+-- name: EventListBehind :many
+-- Whole events and stubs in the order of the log, all of them unless filters say so.
+SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from, e.erasure
+FROM events e
+WHERE e.position > @after AND e.position <= @up_to
+  AND (@agent_id::text = '' OR e.agent_id = @agent_id)
+  AND (cardinality(@agents::text[]) = 0 OR e.agent_id = ANY(@agents))
+  AND (@session_id::text = '' OR e.session_id = @session_id)
+  AND (@event_type::text = '' OR e.event_type = @event_type)
+ORDER BY e.position
+LIMIT @max_rows;
+
+-- name: EventReach :one
+-- The position of the next event but so many, whatever it is; 0 if there
+-- is none.
+SELECT coalesce((SELECT e.position FROM events e WHERE e.position > @after AND e.position <= @up_to
+                 ORDER BY e.position LIMIT 1 OFFSET @skipped), 0)::bigint AS reach;

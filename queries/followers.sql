@@ -3,8 +3,8 @@
 -- name: FollowerLock :one
 -- No row: another process has it. A stranger who only references the row (KEY SHARE)
 -- is no hindrance. retry: some of its dead letters are to be tried again; ahead: some
--- are still to come.
-SELECT f.position, f.made_with,
+-- are still to come; to_count: see followers.to_count.
+SELECT f.position, f.made_with, f.to_count,
        EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.retry AND d.position <= f.position) AS retry,
        EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.position > f.position) AS ahead
 FROM followers f WHERE f.name = @name FOR NO KEY UPDATE OF f SKIP LOCKED;

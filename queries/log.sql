@@ -19,20 +19,21 @@ SELECT create_events_month(@month::date);
 SELECT position, received_at, generation FROM log_head;
 
 -- name: EventListAfter :many
--- What a projection folds, in the order of the log, without stubs, but with what
--- announces them: at most max_events, and no
+-- What a projection folds, in the order of the log, and the stubs between: at most
+-- max_events, and no
 -- more once there are max_bytes of text. Its dead letters are left out; hardly
 -- any are behind its checkpoint, so an array keeps the plan a plain walk along
 -- the positions.
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
-       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from, e.error_code, e.error_severity,
+       e.error_category, e.erasure
 FROM (
     SELECT l.*, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
     FROM (SELECT n.position, n.occurred_at, n.received_at, n.participants, n.event_type, n.agent_id, n.session_id, n.user_id,
-                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
+                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from, n.error_code,
+                 n.error_severity, n.error_category, n.erasure
           FROM events n
           WHERE n.position > @after AND n.position <= @up_to
-            AND (n.erasure IS NULL OR n.event_type = 'rapport.erased')
             AND n.position <> ALL (ARRAY(
                 SELECT d.position FROM dead_letters d WHERE d.follower = @follower AND d.position > @after))
           ORDER BY n.position LIMIT @max_events) l

@@ -13,7 +13,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('rapport grants', 0));
 SELECT position FROM followers WHERE name = @name FOR UPDATE;
 
 -- name: FollowerReset :exec
-UPDATE followers SET position = @position, made_with = @settings, updated_at = now() WHERE name = @name;
+UPDATE followers SET position = @position, made_with = @settings, to_count = NULL, updated_at = now() WHERE name = @name;
 
 -- name: SettingsChange :exec
 UPDATE settings SET idle_timeout_s = $1, active_gap_cap_s = $2, quick_answer_s = $3, frustration_words = $4,
@@ -46,9 +46,10 @@ ORDER BY e.session_id, e.occurred_at, e.fingerprint;
 -- The events that a follower has put aside.
 SELECT position, agent_id, session_id FROM dead_letters WHERE follower = @follower;
 
--- name: SessionDeleteOfConversation :exec
+-- name: SessionDeleteOfConversation :many
 DELETE FROM sessions
-WHERE session_id = @session_id AND agent_id = @agent_id AND started_at >= (SELECT frozen_before FROM log_head);
+WHERE session_id = @session_id AND agent_id = @agent_id AND started_at >= (SELECT frozen_before FROM log_head)
+RETURNING *;
 
 -- name: SessionTextDeleteOfConversation :exec
 DELETE FROM session_texts WHERE session_id = @session_id AND agent_id = @agent_id;
@@ -165,18 +166,24 @@ ORDER BY pid;
 SELECT agent_id, session_id, generation FROM tombstones WHERE generation > @generation AND NOT whole;
 
 -- name: HorizonCarryOver :exec
--- What nothing but the old rollups knows: the numbers of sessions below the horizon,
-INSERT INTO sessions SELECT * FROM public.sessions s WHERE s.started_at < (SELECT frozen_before FROM log_head);
+-- What nothing but the old rollups knows: the numbers of sessions below the horizon, and
+INSERT INTO sessions SELECT * FROM public.sessions s
+WHERE s.started_at < (SELECT frozen_before FROM log_head) OR s.erased_at IS NOT NULL;
 
--- name: FrozenDeleteErased :exec
--- those of erased sessions, also of those that were erased since they were carried over,
+-- name: FrozenDeleteErased :many
+-- those of erased sessions, also of those that were erased since,
 DELETE FROM sessions f USING public.sessions s
-WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at AND s.erased_at IS NOT NULL;
+WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at
+  AND s.erased_at IS NOT NULL AND f.erased_at IS NULL
+RETURNING f.*;
 
--- name: FrozenCarryOver :exec
-INSERT INTO sessions SELECT * FROM public.sessions s WHERE s.erased_at IS NOT NULL;
+-- name: FrozenCarryOver :many
+INSERT INTO sessions SELECT * FROM public.sessions s
+WHERE s.erased_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM sessions f WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at)
+RETURNING *;
 
--- name: FrozenSupersededCarryOver :exec
+-- name: FrozenSupersededCarryOver :many
 -- and which of their events count nowhere.
 INSERT INTO superseded
 SELECT x.* FROM public.superseded x
@@ -184,7 +191,8 @@ WHERE EXISTS (SELECT FROM events e WHERE e.position = x.position AND e.session_i
               AND (e.erasure IS NOT NULL OR e.occurred_at < (SELECT frozen_before FROM log_head)
                 OR EXISTS (SELECT FROM frozen_spans z WHERE z.session_id = e.session_id AND z.agent_id = e.agent_id
                            AND z.frozen_until >= e.occurred_at)))
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING position;
 
 -- name: SessionCount :one
 SELECT count(*) FROM sessions;

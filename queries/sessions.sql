@@ -34,11 +34,12 @@ FROM (SELECT unnest(@agent_ids::text[]) AS agent_id, unnest(@session_ids::text[]
              unnest(@started_ats::timestamptz[]) AS started_at, unnest(@text_hashes::bytea[]) AS text_hash) k
 JOIN session_texts t USING (session_id, agent_id, started_at, text_hash);
 
--- name: SessionDeleteMany :exec
+-- name: SessionDeleteMany :many
 DELETE FROM sessions s
 USING (SELECT unnest(@agent_ids::text[]) AS agent_id, unnest(@session_ids::text[]) AS session_id,
               unnest(@started_ats::timestamptz[]) AS started_at) k
-WHERE s.session_id = k.session_id AND s.agent_id = k.agent_id AND s.started_at = k.started_at;
+WHERE s.session_id = k.session_id AND s.agent_id = k.agent_id AND s.started_at = k.started_at
+RETURNING s.*;
 
 -- name: SessionTextDeleteMany :exec
 DELETE FROM session_texts s

@@ -5,7 +5,7 @@
 SELECT position, received_at, duplicates, erased, erased_until, frozen_before, expired FROM log_head;
 
 -- name: VerifyFollower :many
-SELECT position, made_with FROM followers WHERE name = @name;
+SELECT position, made_with, to_count FROM followers WHERE name = @name;
 
 -- name: VerifyTally :many
 SELECT received, pruned, replayed, erased FROM quarantine_tally;

@@ -59,10 +59,13 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprint("panic: ", e.Value) }
 
-// give gives events to a projection.
+// give gives events to a projection, and writes what that does to the totals.
 func (tx *Tx) give(ctx context.Context, events []*rapport.Event, apply Apply) error {
 	err := applyCalmly(ctx, tx, events, apply)
-	if err == nil || !tx.isOwnFault(ctx, err) {
+	if err == nil {
+		return tx.tally.write(ctx, tx.q)
+	}
+	if !tx.isOwnFault(ctx, err) {
 		return err
 	}
 	return &RefusedError{Err: err}
@@ -195,6 +198,11 @@ func (db *DB) FollowAgain(ctx context.Context, follower string, settings rapport
 			events = append(events, foldedEvent(dbsqlc.EventListOfSpanRow(row)))
 		}
 		tx := &Tx{q: q, follower: follower, upTo: at.Position} // so far the others are in it
+		if follower == SessionsFollower {
+			if err := tx.tally.countPositions(ctx, q, positionsIn(events), 1); err != nil {
+				return err
+			}
+		}
 		return tx.give(ctx, events, apply)
 	})
 	if err != nil {

@@ -452,6 +452,9 @@ func (e *eraser) try(ctx context.Context, b eraseBatch, hold bool) (behind int64
 		if err := q.ErasureLock(ctx); err != nil {
 			return err
 		}
+		if err := q.SearchHold(ctx); err != nil { // before the other locks
+			return err
+		}
 		if hold {
 			if err := e.holdLog(ctx, q); err != nil {
 				return err

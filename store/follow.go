@@ -29,6 +29,7 @@ const maxStepBytes = 4 << 20
 type Step struct {
 	Busy     bool  // another process follows: nothing was done
 	Events   int   // events of this step
+	Counted  bool  // it has made totals of a month that was there before: see followers.to_count
 	Position int64 // everything up to here has been applied, or is a dead letter
 	Head     int64 // of the log, when the step began
 	Retry    bool  // dead letters wait to be tried again: see FollowAgain
@@ -44,6 +45,7 @@ type Tx struct {
 	follower string
 	upTo     int64                  // the position that the step moves to
 	refused  map[int64]refusedEvent // left out, as dead letters are, which a rebuild makes of them at its end
+	tally    tally                  // what it does to the totals
 }
 
 // KeepAlive tells the others that the transaction is at work, while something is
@@ -61,7 +63,7 @@ func (tx *Tx) KeepAlive(ctx context.Context) error { return tx.q.KeepAlive(ctx) 
 // events.
 func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Settings, limit int, apply Apply) (Step, error) {
 	var step Step
-	var events []*rapport.Event
+	var events, stubs []*rapport.Event
 	var after int64
 	busy, err := db.asFollower(ctx, follower, settings, func(q *dbsqlc.Queries, at dbsqlc.FollowerLockRow) error {
 		head, err := q.LogHeadGet(ctx)
@@ -69,6 +71,10 @@ func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Sett
 			return err
 		}
 		after = at.Position
+		if at.ToCount.Valid {
+			step = Step{Position: after, Head: head.Position, Counted: true}
+			return countMonth(ctx, q, follower, at.ToCount.Time, after)
+		}
 		step = Step{Position: after, Head: head.Position, Retry: at.Retry}
 		if after == head.Position {
 			return nil
@@ -78,14 +84,18 @@ func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Sett
 			events = db.tail.after(after, head.Position, limit)
 		}
 		if len(events) == 0 {
-			if events, err = eventsAfter(ctx, q, follower, after, head.Position, limit); err != nil {
+			if events, stubs, err = eventsAfter(ctx, q, follower, after, head.Position, limit); err != nil {
 				return err
 			}
 		}
 		step.Events, step.Position = len(events), head.Position
-		if len(events) > 0 { // else the rows up to the head are lost, which is not ours to heal
-			step.Position = events[len(events)-1].Position
+		if len(events)+len(stubs) > 0 { // else the rows up to the head are lost, which is not ours to heal
+			step.Position = lastPosition(events, stubs)
 			tx := &Tx{q: q, follower: follower, upTo: step.Position}
+			if follower == SessionsFollower {
+				tx.tally.add(1, events...)
+				tx.tally.add(1, stubs...)
+			}
 			if err := tx.give(ctx, events, apply); err != nil {
 				return err
 			}
@@ -142,21 +152,58 @@ func (db *DB) announceRollups(ctx context.Context) {
 	_, _ = db.pool.Exec(ctx, "SELECT pg_notify('rapport_rollups', '')")
 }
 
-func eventsAfter(ctx context.Context, q *dbsqlc.Queries, follower string, after, head int64, limit int) ([]*rapport.Event, error) {
+// eventsAfter are the next events of the log, and the stubs among them, which only
+// count.
+func eventsAfter(ctx context.Context, q *dbsqlc.Queries, follower string, after, head int64, limit int) (events, stubs []*rapport.Event, err error) {
 	if after >= head {
-		return nil, nil
+		return nil, nil, nil
 	}
 	rows, err := q.EventListAfter(ctx, dbsqlc.EventListAfterParams{
 		Follower: follower, After: after, UpTo: head, MaxEvents: int32(limit), MaxBytes: maxStepBytes,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	events := make([]*rapport.Event, len(rows))
-	for i, row := range rows {
-		events[i] = foldedEvent(dbsqlc.EventListOfSpanRow(row))
+	events = make([]*rapport.Event, 0, len(rows))
+	for _, row := range rows {
+		if event := followedEvent(row); row.Erasure == nil || row.EventType == ErasedEvent {
+			events = append(events, event)
+		} else {
+			stubs = append(stubs, event)
+		}
 	}
-	return events, nil
+	return events, stubs, nil
+}
+
+// lastPosition is the greatest position of events in the order of the log.
+func lastPosition(lists ...[]*rapport.Event) int64 {
+	var last int64
+	for _, events := range lists {
+		if n := len(events); n > 0 {
+			last = max(last, events[n-1].Position)
+		}
+	}
+	return last
+}
+
+func positionsIn(events []*rapport.Event) []int64 {
+	positions := make([]int64, len(events))
+	for i, e := range events {
+		positions[i] = e.Position
+	}
+	return positions
+}
+
+// followedEvent has what a fold looks at, and what an event is counted by.
+func followedEvent(row dbsqlc.EventListAfterRow) *rapport.Event {
+	event := foldedEvent(dbsqlc.EventListOfSpanRow{
+		Position: row.Position, OccurredAt: row.OccurredAt, ReceivedAt: row.ReceivedAt, Participants: row.Participants,
+		EventType: row.EventType, AgentID: row.AgentID, SessionID: row.SessionID, UserID: row.UserID, Role: row.Role,
+		Message: row.Message, RoomName: row.RoomName, EndReason: row.EndReason, Rating: row.Rating,
+		Fingerprint: row.Fingerprint, HealedFrom: row.HealedFrom,
+	})
+	event.ErrorCode, event.ErrorSeverity, event.ErrorCategory = row.ErrorCode, row.ErrorSeverity, row.ErrorCategory
+	return event
 }
 
 // foldedEvent has of an event what a fold looks at; not its payload.

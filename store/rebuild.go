@@ -16,7 +16,7 @@ import (
 // Rebuild makes the rollups anew from the whole log, in tables of a schema of its
 // own, and puts these in the place of the old ones. Until then nobody sees
 // anything of it, and whatever ends it leaves the old ones as they were. Its
-// methods are called one after the other: Log, Load, Index, CatchUp, Swap.
+// methods are called one after the other: Log, Load, Index, Totals, CatchUp, Swap.
 //
 // Everything is written on one connection, which also holds the lock of rebuilds:
 // who has lost the lock can't write any more.
@@ -27,6 +27,9 @@ type Rebuild struct {
 	broken map[Conversation]bool // whose events in Load's part of the log could not be folded
 	known  int64                 // generation of the log that the planner's statistics of the fresh tables are of
 	done   bool
+
+	// Of each month of events that is counted, what moved_counts said when it was.
+	counted map[month]int64
 }
 
 // reached is how much of the log the fresh rollups contain.
@@ -75,7 +78,7 @@ func BeginRebuild(ctx context.Context, ownerURL string) (*Rebuild, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rebuild{config: pool.ConnConfig, broken: make(map[Conversation]bool)}
+	r := &Rebuild{config: pool.ConnConfig, broken: make(map[Conversation]bool), counted: make(map[month]int64)}
 	for name, value := range rebuildParams {
 		r.config.RuntimeParams[name] = value
 	}
@@ -211,9 +214,15 @@ func (r *Rebuild) Log(ctx context.Context) (*LogReader, error) {
 	if err := r.look(ctx); err != nil {
 		return nil, fmt.Errorf("reading the log's head: %w", err)
 	}
-	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error { return dbsqlc.New(tx).HorizonCarryOver(ctx) })
+	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := dbsqlc.New(tx).HorizonCarryOver(ctx); err != nil {
+			return err
+		}
+		_, err := dbsqlc.New(tx).FrozenSupersededCarryOver(ctx) // what is erased later is for Swap
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("carrying over the sessions below the horizon: %w", err)
+		return nil, fmt.Errorf("carrying over the sessions that are frozen: %w", err)
 	}
 	conn, err := r.connect(ctx)
 	if err != nil {
@@ -276,6 +285,7 @@ func (l *LogReader) Close() { closeConn(l.conn) }
 // count.
 func (r *Rebuild) Load(ctx context.Context, windows []*rapport.Window, healed []HealedMessage, idleTimeout time.Duration) error {
 	err := r.inFresh(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		// Their totals are made at once of all: see Totals.
 		return (&Tx{q: dbsqlc.New(tx)}).Write(ctx, Change{Written: windows, Healed: healed}, idleTimeout)
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 func (r *Rebuild) CatchUp(ctx context.Context, limit int, apply Apply) (Step, error) {
 	var step Step
 	var next reached
+	var counted map[month]int64
 	// One snapshot, so that the dead letters are those that the events are without.
 	err := r.inFresh(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 		head, err := dbsqlc.New(tx).LogHeadGet(ctx)
@@ -25,13 +26,17 @@ func (r *Rebuild) CatchUp(ctx context.Context, limit int, apply Apply) (Step, er
 			return err
 		}
 		step.Head = head.Position
-		next, step.Events, err = r.step(ctx, tx, r.at, head.Position, limit, apply)
+		if next, step.Events, err = r.step(ctx, tx, r.at, head.Position, limit, apply); err != nil {
+			return err
+		}
+		counted, err = r.countMoved(ctx, dbsqlc.New(tx), next)
 		return err
 	})
 	if err != nil {
 		return Step{}, fmt.Errorf("catching up with the log: %w", err)
 	}
 	r.at, step.Position = next, next.position
+	maps.Copy(r.counted, counted)
 	clear(r.broken)
 	return step, nil
 }
@@ -45,15 +50,18 @@ func (r *Rebuild) step(ctx context.Context, tx pgx.Tx, at reached, head int64, l
 	if err != nil {
 		return at, 0, err
 	}
-	events, err := eventsAfter(ctx, q, SessionsFollower, at.position, head, limit)
+	events, stubs, err := eventsAfter(ctx, q, SessionsFollower, at.position, head, limit)
 	if err != nil {
 		return at, 0, err
 	}
 	next := reached{position: head, aside: aside, refused: maps.Clone(at.refused)}
-	if len(events) > 0 {
-		next.position = events[len(events)-1].Position
+	if len(events)+len(stubs) > 0 {
+		next.position = lastPosition(events, stubs)
 	}
 	maps.DeleteFunc(next.aside, func(position int64, _ Conversation) bool { return position > next.position })
+	if err := countStep(ctx, q, at, next, events, stubs); err != nil {
+		return at, 0, err
+	}
 
 	again := maps.Clone(r.broken)
 	maps.Copy(again, changedSince(at, aside))
@@ -69,7 +77,52 @@ func (r *Rebuild) step(ctx context.Context, tx pgx.Tx, at reached, head int64, l
 			return at, 0, fmt.Errorf("folding %q of agent %q anew: %w", conversation.SessionID, conversation.AgentID, err)
 		}
 	}
-	return next, len(events), nil
+	return next, len(events), uncountRefused(ctx, q, at, next)
+}
+
+// countStep counts the events of a step, and those that are dead letters no more. What
+// has become one since is taken away again.
+func countStep(ctx context.Context, q *dbsqlc.Queries, at, next reached, events, stubs []*rapport.Event) error {
+	var t tally
+	t.add(1, events...)
+	t.add(1, stubs...)
+	var gone, back []int64
+	for position := range next.aside {
+		_, aside := at.aside[position]
+		_, refused := at.refused[position]
+		if position <= at.position && !aside && !refused {
+			gone = append(gone, position)
+		}
+	}
+	for position := range at.aside {
+		_, still := next.aside[position]
+		_, refused := at.refused[position]
+		if !still && !refused {
+			back = append(back, position)
+		}
+	}
+	if err := t.countPositions(ctx, q, gone, -1); err != nil {
+		return err
+	}
+	if err := t.countPositions(ctx, q, back, 1); err != nil {
+		return err
+	}
+	return t.write(ctx, q)
+}
+
+// uncountRefused takes what was refused in a step away from what is counted.
+func uncountRefused(ctx context.Context, q *dbsqlc.Queries, at, next reached) error {
+	var t tally
+	var refused []int64
+	for position := range next.refused {
+		if _, known := at.refused[position]; !known {
+			refused = append(refused, position)
+		}
+	}
+	if err := t.countPositions(ctx, q, refused, -1); err != nil {
+		return err
+	}
+	return t.write(ctx, q)
 }
 
 // asideUpTo are the dead letters of the sessions up to a position.
@@ -176,6 +229,9 @@ func (t *taker) foldAnew(ctx context.Context, conversation Conversation) error {
 	if err := tx.dropConversation(ctx, conversation); err != nil {
 		return err
 	}
+	if err := tx.tally.write(ctx, tx.q); err != nil {
+		return err
+	}
 	all, err := tx.EventsOfSpan(ctx, conversation, Span{StartedAt: beforeAll, LastEventAt: afterAll})
 	if err != nil {
 		return err
@@ -245,17 +301,23 @@ func (t *taker) try(ctx context.Context, e *rapport.Event) error {
 
 // dropConversation deletes the sessions of a conversation.
 func (tx *Tx) dropConversation(ctx context.Context, of Conversation) error {
-	if err := tx.q.SessionDeleteOfConversation(ctx, dbsqlc.SessionDeleteOfConversationParams{
+	gone, err := tx.q.SessionDeleteOfConversation(ctx, dbsqlc.SessionDeleteOfConversationParams{
 		SessionID: of.SessionID, AgentID: of.AgentID,
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
+	tx.tally.subSessions(gone)
 	if err := tx.q.SessionTextDeleteOfConversation(ctx, dbsqlc.SessionTextDeleteOfConversationParams{
 		SessionID: of.SessionID, AgentID: of.AgentID,
 	}); err != nil {
 		return err
 	}
-	return tx.q.SupersededDeleteOfConversation(ctx, dbsqlc.SupersededDeleteOfConversationParams{
+	back, err := tx.q.SupersededDeleteOfConversation(ctx, dbsqlc.SupersededDeleteOfConversationParams{
 		SessionID: of.SessionID, AgentID: of.AgentID,
 	})
+	if err != nil {
+		return err
+	}
+	return tx.tally.countPositions(ctx, tx.q, back, 1)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,11 +65,18 @@ func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience 
 		if err := handOver(ctx, dbsqlc.New(tx), at, settings); err != nil {
 			return err
 		}
-		if err := carryOverFrozen(ctx, dbsqlc.New(tx)); err != nil {
+		var t tally
+		if err := carryOverFrozen(ctx, dbsqlc.New(tx), &t); err != nil {
 			return err
 		}
-		return exchange(ctx, tx, patience)
+		if err := t.write(ctx, dbsqlc.New(tx)); err != nil {
+			return err
+		}
+		return r.exchange(ctx, tx, patience)
 	})
+	if errors.Is(err, errMoved) {
+		return fmt.Errorf("%w: %w", ErrInUse, err)
+	}
 	switch sqlState(err) {
 	case lockNotAvailable, deadlockDetected, queryCanceled:
 		return fmt.Errorf("%w: %w", ErrInUse, err)
@@ -153,20 +161,31 @@ func handOver(ctx context.Context, q *dbsqlc.Queries, at reached, settings rappo
 
 // carryOverFrozen takes the sessions that were erased over as they are: the log
 // doesn't know any more what they were folded from. Nobody erases meanwhile, for that
-// takes the follower's row.
-func carryOverFrozen(ctx context.Context, q *dbsqlc.Queries) error {
-	if err := q.FrozenDeleteErased(ctx); err != nil {
+// takes the follower's row. What that does to the totals is told to the tally.
+func carryOverFrozen(ctx context.Context, q *dbsqlc.Queries, t *tally) error {
+	gone, err := q.FrozenDeleteErased(ctx)
+	if err != nil {
 		return err
 	}
-	if err := q.FrozenCarryOver(ctx); err != nil {
+	t.subSessions(gone)
+	come, err := q.FrozenCarryOver(ctx)
+	if err != nil {
 		return err
 	}
-	return q.FrozenSupersededCarryOver(ctx)
+	t.addSessions(come)
+	uncounted, err := q.FrozenSupersededCarryOver(ctx)
+	if err != nil {
+		return err
+	}
+	return t.countPositions(ctx, q, uncounted, -1)
 }
+
+// errMoved says that events became stubs since they were counted.
+var errMoved = errors.New("events were erased since they were counted")
 
 // exchange replaces the tables. The old ones leave under their own names, so that
 // the new ones and all that belongs to them can have these.
-func exchange(ctx context.Context, tx pgx.Tx, patience time.Duration) error {
+func (r *Rebuild) exchange(ctx context.Context, tx pgx.Tx, patience time.Duration) error {
 	q := dbsqlc.New(tx)
 	views, err := q.TableViewList(ctx, rollupNames)
 	if err != nil {
@@ -174,6 +193,10 @@ func exchange(ctx context.Context, tx pgx.Tx, patience time.Duration) error {
 	}
 	if err := lockOld(ctx, tx, views, patience); err != nil {
 		return err
+	}
+	// From here on nobody moves a count.
+	if moved, err := r.movedMonths(ctx, q); err != nil || len(moved) > 0 {
+		return cmp.Or(err, errMoved)
 	}
 	if err := checkVersion(ctx, tx); err != nil {
 		return err
@@ -207,6 +230,7 @@ func exchange(ctx context.Context, tx pgx.Tx, patience time.Duration) error {
 // deadlock_timeout (1 s).
 func lockOld(ctx context.Context, tx pgx.Tx, views []dbsqlc.TableViewListRow, patience time.Duration) error {
 	var locks []string
+	slices.SortStableFunc(views, func(a, b dbsqlc.TableViewListRow) int { return cmp.Compare(viewRank(a.Name), viewRank(b.Name)) })
 	for _, view := range views {
 		// LOCK TABLE would lock the event log behind the view as well.
 		locks = append(locks, "ALTER VIEW "+view.Name+" OWNER TO "+view.Owner)
@@ -223,6 +247,15 @@ func lockOld(ctx context.Context, tx pgx.Tx, views []dbsqlc.TableViewListRow, pa
 		}
 	}
 	return nil
+}
+
+// viewRank is the place of a view in the order in which readers lock ours.
+func viewRank(name string) int {
+	ours := []string{"current_sessions", "current_superseded", "current_session_totals", "current_event_counts"}
+	if i := slices.Index(ours, strings.TrimPrefix(name, "public.")); i >= 0 {
+		return i
+	}
+	return len(ours)
 }
 
 // checkVersion is errAltered if somebody has migrated meanwhile: what this binary

@@ -13,10 +13,12 @@ import (
 )
 
 // rollupTables are the tables that a rebuild replaces.
-var rollupTables = []string{"sessions", "session_texts", "superseded"}
+var rollupTables = []string{"sessions", "session_texts", "superseded", "session_totals", "event_counts"}
 
 // rollupNames are the old tables, as they are in use.
-var rollupNames = []string{current("sessions"), current("session_texts"), current("superseded")}
+var rollupNames = []string{
+	current("sessions"), current("session_texts"), current("superseded"), current("session_totals"), current("event_counts"),
+}
 
 func current(table string) string { return "public." + table }
 

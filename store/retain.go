@@ -131,6 +131,11 @@ func (db *DB) Retain(ctx context.Context, r Retention, actor string, now time.Ti
 	if err != nil || run.wanted == beginning {
 		return Retained{Horizon: beginning}, err
 	}
+	// The totals outlive what they are of, so all of them are made first.
+	if whole, err := db.q.FollowerToCount(ctx, SessionsFollower); err != nil || !whole {
+		run.done.Postponed = true
+		return run.done, err
+	}
 	for _, do := range []func(context.Context) error{run.moveHorizon, run.months, run.dropTexts, run.dropSessions} {
 		if err := do(ctx); err != nil {
 			return run.done, fmt.Errorf("letting go of what is too old: %w", err)
@@ -337,6 +342,9 @@ func (run *retaining) months(ctx context.Context) error {
 func (m month) date() pgtype.Date { return pgtype.Date{Time: m.firstDay(), Valid: true} }
 
 func (run *retaining) dropMonth(ctx context.Context, m month) error {
+	if err := run.dropWords(ctx, m); err != nil {
+		return err
+	}
 	var gone struct {
 		Events *int64 // nil if another process was faster
 		First  int64  `json:"first_position"`
@@ -357,6 +365,20 @@ func (run *retaining) dropMonth(ctx context.Context, m month) error {
 	run.db.forgetMonths()
 	run.done.Months = append(run.done.Months, MonthRetained{Month: m.firstDay(), Dropped: true, Events: *gone.Events})
 	return nil
+}
+
+// dropWords deletes what a month's messages are found by. The search takes nothing from
+// below the horizon, so it doesn't come again.
+func (run *retaining) dropWords(ctx context.Context, m month) error {
+	for after := int64(0); ; {
+		last, err := run.db.q.SearchDropMonth(ctx, dbsqlc.SearchDropMonthParams{
+			Since: m.firstDay(), Until: (m + 1).firstDay(), After: after, MaxRows: dropRows,
+		})
+		if err != nil || last == 0 {
+			return err
+		}
+		after = last
+	}
 }
 
 // stubRows become stubs in one transaction.

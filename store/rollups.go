@@ -155,15 +155,17 @@ type HealedMessage struct {
 	Superseded bool
 }
 
-// Write makes the change.
+// Write makes the change. What it does to the totals comes with the end of the step.
 func (tx *Tx) Write(ctx context.Context, change Change, idleTimeout time.Duration) error {
 	if len(change.Replaced) > 0 {
 		agents, sessions, starts := keyColumns(change.Replaced)
-		if err := tx.q.SessionDeleteMany(ctx, dbsqlc.SessionDeleteManyParams{
+		gone, err := tx.q.SessionDeleteMany(ctx, dbsqlc.SessionDeleteManyParams{
 			AgentIds: agents, SessionIds: sessions, StartedAts: starts,
-		}); err != nil {
+		})
+		if err != nil {
 			return err
 		}
+		tx.tally.subSessions(gone)
 	}
 	if len(change.Refolded) > 0 {
 		agents, sessions, starts := keyColumns(change.Refolded)
@@ -179,7 +181,7 @@ func (tx *Tx) Write(ctx context.Context, change Change, idleTimeout time.Duratio
 	return tx.insert(ctx, change.Written, idleTimeout)
 }
 
-// supersede notes which healed messages count nowhere.
+// supersede notes which healed messages count nowhere: neither in event_counts.
 func (tx *Tx) supersede(ctx context.Context, healed []HealedMessage) error {
 	var counts, superseded dbsqlc.SupersededInsertManyParams
 	for _, m := range healed {
@@ -191,21 +193,31 @@ func (tx *Tx) supersede(ctx context.Context, healed []HealedMessage) error {
 		p.Positions = append(p.Positions, m.Position)
 	}
 	if len(counts.Positions) > 0 {
-		if err := tx.q.SupersededDeleteMany(ctx, dbsqlc.SupersededDeleteManyParams(counts)); err != nil {
+		back, err := tx.q.SupersededDeleteMany(ctx, dbsqlc.SupersededDeleteManyParams(counts))
+		if err != nil {
+			return err
+		}
+		if err := tx.tally.countPositions(ctx, tx.q, back, 1); err != nil {
 			return err
 		}
 	}
 	if len(superseded.Positions) == 0 {
 		return nil
 	}
-	return tx.q.SupersededInsertMany(ctx, superseded)
+	gone, err := tx.q.SupersededInsertMany(ctx, superseded)
+	if err != nil {
+		return err
+	}
+	return tx.tally.countPositions(ctx, tx.q, gone, -1)
 }
 
 func (tx *Tx) insert(ctx context.Context, windows []*rapport.Window, idleTimeout time.Duration) error {
 	var sessions []dbsqlc.SessionInsertManyParams
 	var texts []dbsqlc.SessionTextInsertManyParams
 	for _, w := range windows {
-		sessions = append(sessions, dbsqlc.SessionInsertManyParams(sessionRow(&w.Session, idleTimeout)))
+		row := sessionRow(&w.Session, idleTimeout)
+		sessions = append(sessions, dbsqlc.SessionInsertManyParams(row))
+		tx.tally.addSession(&row)
 		for _, h := range w.Added() {
 			texts = append(texts, dbsqlc.SessionTextInsertManyParams{
 				AgentID: w.AgentID, SessionID: w.SessionID, StartedAt: w.StartedAt, TextHash: h[:],

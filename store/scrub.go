@@ -134,7 +134,7 @@ func (s *scrubber) rewriteAll(ctx context.Context) error {
 		return err
 	}
 	tables := append(months, "public.sessions", "public.session_texts", "public.superseded", "public.dead_letters",
-		"public.quarantine", "pg_catalog.pg_statistic")
+		"public.message_search", "public.event_counts", "public.quarantine", "pg_catalog.pg_statistic")
 	for _, table := range tables {
 		s.told("rewriting " + table)
 		if err := s.rewrite(ctx, table); err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -70,6 +71,8 @@ type SessionQuery struct {
 	SessionID      string
 	Status         string // open or closed, at Now
 	EngagementTier string
+	UserID         string
+	RoomName       string
 	MinMessages    int64
 	Now            time.Time
 	Sort           SessionSort
@@ -82,28 +85,46 @@ type SessionQuery struct {
 // are more. Ties sort by (agent_id, session_id, started_at); nulls come last.
 func (db *DB) Sessions(ctx context.Context, query SessionQuery) ([]SessionRow, *SessionPlace, error) {
 	sql, args := query.sql()
-	rows, err := db.pool.Query(ctx, sql, args...)
+	rows, err := db.pool.Query(ctx, sql, append([]any{query.mode()}, args...)...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing sessions: %w", err)
 	}
-	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[dbsqlc.Session])
+	sessions := make([]SessionRow, 0, query.Limit+1)
+	var row dbsqlc.Session
+	_, err = pgx.ForEachRow(rows, columnsOf(&row), func() error {
+		sessions = append(sessions, sessionRowOf(&row))
+		return nil
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing sessions: %w", err)
 	}
-	more := len(stored) > query.Limit
-	stored = stored[:min(len(stored), query.Limit)]
-	sessions := sessionRows(stored)
-	if !more {
+	if len(sessions) <= query.Limit {
 		return sessions, nil, nil
 	}
+	sessions = sessions[:query.Limit]
 	last := &sessions[len(sessions)-1]
 	return sessions, &SessionPlace{Value: sortColumns[query.Sort].value(last), Key: KeyOf(&last.Session)}, nil
 }
 
+// columnsOf are pointers to the fields of a row, in the order of the table's columns.
+// One row takes all rows of a list: finding the fields takes as long as reading them.
+func columnsOf(row *dbsqlc.Session) []any {
+	fields := reflect.ValueOf(row).Elem()
+	columns := make([]any, fields.NumField())
+	for i := range columns {
+		columns[i] = fields.Field(i).Addr().Interface()
+	}
+	return columns
+}
+
+func sessionRowOf(row *dbsqlc.Session) SessionRow {
+	return SessionRow{Session: sessionOf(*row), ClosesAt: row.ClosesAt}
+}
+
 func sessionRows(stored []dbsqlc.Session) []SessionRow {
 	sessions := make([]SessionRow, len(stored))
-	for i, row := range stored {
-		sessions[i] = SessionRow{Session: sessionOf(row), ClosesAt: row.ClosesAt}
+	for i := range stored {
+		sessions[i] = sessionRowOf(&stored[i])
 	}
 	return sessions
 }
@@ -143,8 +164,78 @@ func (c *conditions) add(clause string, args ...any) {
 	c.clauses = append(c.clauses, fmt.Sprintf(clause, places...))
 }
 
+// sql is the clause; empty without any condition.
+func (c *conditions) sql() string {
+	if len(c.clauses) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.clauses, " AND ")
+}
+
+// isOfUser says of the empty id, which an index leaves out, that it is none.
+const isOfUser = "user_id = %s AND user_id <> ''"
+
+// mode is how a query is planned: once for whatever values, which saves much of the
+// time of a short list; or each time for its values, where they decide which index
+// leads to a page soon, and the wrong one through all of the table.
+func (query *SessionQuery) mode() pgx.QueryExecMode {
+	if query.isIndexed() {
+		return pgx.QueryExecModeCacheStatement
+	}
+	return pgx.QueryExecModeCacheDescribe
+}
+
+// isIndexed reports whether there is an index for the filters and the order together.
+func (query *SessionQuery) isIndexed() bool {
+	if query.Status != "" || query.EngagementTier != "" || query.RoomName != "" || query.MinMessages > 0 {
+		return false
+	}
+	switch query.Sort {
+	case SortStartedAt:
+		return len(query.Agents) <= 1 || query.isPerAgent()
+	case SortLastActivityAt:
+		return query.AgentID == "" && len(query.Agents) == 0 && query.SessionID == "" && query.UserID == "" &&
+			query.From.IsZero() && query.To.IsZero()
+	}
+	return false
+}
+
+// maxPerAgent bounds how many rows are read to make a page of several agents' sessions.
+const maxPerAgent = 5000
+
+// isPerAgent reports whether a page is made of the agents' own pages, so that those
+// of agents who have few sessions are not looked for among all.
+func (query *SessionQuery) isPerAgent() bool {
+	return len(query.Agents) > 1 && query.Sort == SortStartedAt && len(query.Agents)*(query.Limit+1) <= maxPerAgent
+}
+
 func (query *SessionQuery) sql() (string, []any) {
 	var where conditions
+	query.conditions(&where)
+	list := "SELECT * FROM sessions" + where.sql() + query.order()
+	if !query.isPerAgent() {
+		return list, where.args
+	}
+	agents := fmt.Sprintf("(SELECT DISTINCT unnest($%d::text[]) AS agent) a", len(where.args)+1)
+	return "SELECT s.* FROM " + agents + " CROSS JOIN LATERAL (" + list + ") s" + query.order(), append(where.args, query.Agents)
+}
+
+// order sorts and limits a list.
+func (query *SessionQuery) order() string {
+	direction := "ASC"
+	if query.Descending {
+		direction = "DESC"
+	}
+	nulls := ""
+	if query.Sort == SortQualityScore { // said of another column, it would keep an index from being used
+		nulls = " NULLS LAST"
+	}
+	// Where the column is the last of the ties' order too, naming it twice is harmless.
+	return fmt.Sprintf(" ORDER BY %s %s%s, agent_id, session_id, started_at LIMIT %d",
+		sortColumns[query.Sort].column, direction, nulls, query.Limit+1)
+}
+
+func (query *SessionQuery) conditions(where *conditions) {
 	if !query.From.IsZero() {
 		where.add("started_at >= %s", query.From)
 	}
@@ -154,7 +245,12 @@ func (query *SessionQuery) sql() (string, []any) {
 	if query.AgentID != "" {
 		where.add("agent_id = %s", query.AgentID)
 	}
-	if len(query.Agents) > 0 {
+	switch {
+	case query.isPerAgent():
+		where.add("agent_id = a.agent")
+	case len(query.Agents) == 1:
+		where.add("agent_id = %s", query.Agents[0])
+	case len(query.Agents) > 1:
 		where.add("agent_id = ANY(%s)", query.Agents)
 	}
 	if query.SessionID != "" {
@@ -169,29 +265,18 @@ func (query *SessionQuery) sql() (string, []any) {
 	if query.EngagementTier != "" {
 		where.add("engagement_tier = %s", query.EngagementTier)
 	}
+	if query.UserID != "" {
+		where.add(isOfUser, query.UserID)
+	}
+	if query.RoomName != "" {
+		where.add("room_name = %s", query.RoomName)
+	}
 	if query.MinMessages > 0 {
 		where.add("message_count >= %s", query.MinMessages)
 	}
-	column := sortColumns[query.Sort].column
 	if query.After != nil {
-		query.after(&where, column)
+		query.after(where, sortColumns[query.Sort].column)
 	}
-	direction := "ASC"
-	if query.Descending {
-		direction = "DESC"
-	}
-	sql := "SELECT * FROM sessions"
-	if len(where.clauses) > 0 {
-		sql += " WHERE " + strings.Join(where.clauses, " AND ")
-	}
-	nulls := ""
-	if query.Sort == SortQualityScore { // said of another column, it would keep an index from being used
-		nulls = " NULLS LAST"
-	}
-	// Where the column is the last of the ties' order too, naming it twice is harmless.
-	sql += fmt.Sprintf(" ORDER BY %s %s%s, agent_id, session_id, started_at LIMIT %d",
-		column, direction, nulls, query.Limit+1)
-	return sql, where.args
 }
 
 // after adds the condition of a page that follows another: keyset, never OFFSET.

@@ -221,6 +221,9 @@ func IsDataError(err error) bool {
 	return false
 }
 
+// TookTooLong reports whether Postgres ended a statement for the time that it took.
+func TookTooLong(err error) bool { return sqlState(err) == queryCanceled }
+
 // IsUnavailable reports whether the database could not be reached, or could not
 // serve just now, so that trying again later is right: whatever is no answer of
 // Postgres's, and SQLSTATE classes 08 (connection), 25 (transaction state: read-only,

@@ -102,13 +102,13 @@ func (t *tail) after(position, head int64, limit int) []*rapport.Event {
 	return slices.Clone(t.events[:n])
 }
 
-// folded is of an event that was appended at a position what foldedEvent has of
+// folded is of an event that was appended at a position what followedEvent has of
 // its row.
 func folded(e *rapport.Event, position int64) *rapport.Event {
 	return &rapport.Event{
 		Position: position, Fingerprint: e.Fingerprint, OccurredAt: e.OccurredAt, ReceivedAt: e.ReceivedAt,
 		Type: e.Type, AgentID: e.AgentID, SessionID: e.SessionID, UserID: e.UserID, Role: e.Role, Text: e.Text,
 		Participants: e.Participants, RoomName: e.RoomName, EndReason: e.EndReason, Rating: e.Rating,
-		HealedFrom: e.HealedFrom,
+		HealedFrom: e.HealedFrom, ErrorCode: e.ErrorCode, ErrorSeverity: e.ErrorSeverity, ErrorCategory: e.ErrorCategory,
 	}
 }

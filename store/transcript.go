@@ -75,6 +75,10 @@ type StoredEvent struct {
 	Erasure    *int64 // nil for a whole event: see the column's comment
 }
 
+// IsStub reports whether the content of an event is gone: what announces an erasure
+// has some.
+func (e *StoredEvent) IsStub() bool { return e.Erasure != nil && string(e.Payload) == StubPayload }
+
 // Events is a page of events, and the place behind its last one if there are
 // more.
 func (db *DB) Events(ctx context.Context, query TranscriptQuery) ([]StoredEvent, *EventPlace, error) {

@@ -54,7 +54,7 @@ func (db *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
 func (s *Snapshot) begin(ctx context.Context) error {
 	for _, sql := range []string{
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-		"LOCK TABLE events, sessions, session_texts IN ACCESS SHARE MODE",
+		"LOCK TABLE events, sessions, session_texts, superseded, session_totals, event_counts, message_search IN ACCESS SHARE MODE",
 	} {
 		if _, err := s.conn.Exec(ctx, sql); err != nil {
 			return err
@@ -129,6 +129,7 @@ type Recorded struct {
 	Erasures   map[int64]bool     // their numbers
 	tombstones map[tombstone]time.Time
 	Retained   RetainedRecord
+	Search     SearchRecord
 	Sessions   int64 // rows of the rollups
 	InSessions int64 // sum of their event_count
 	Settings   rapport.Settings
@@ -150,6 +151,7 @@ type LogHead struct {
 type FollowerRecord struct {
 	Position int64
 	MadeWith string
+	ToCount  time.Time // from when on nothing is in the totals yet; zero if all is
 }
 
 // QuarantineTally counts deliveries: Received is what the quarantine has seen,
@@ -182,7 +184,7 @@ func (s *Snapshot) Recorded(ctx context.Context) (*Recorded, error) {
 	r := &Recorded{}
 	for _, read := range []func(context.Context, *Recorded) error{
 		s.recordedLog, s.recordedQuarantine, s.recordedDead, s.recordedSuperseded, s.recordedSessions, s.recordedErasures,
-		s.recordedRetention,
+		s.recordedRetention, s.recordedSearch,
 	} {
 		if err := read(ctx, r); err != nil {
 			return nil, fmt.Errorf("reading what the database says of itself: %w", err)
@@ -207,7 +209,7 @@ func (s *Snapshot) recordedLog(ctx context.Context, r *Recorded) error {
 		return err
 	}
 	for _, row := range followers {
-		r.Follower = &FollowerRecord{Position: row.Position, MadeWith: row.MadeWith}
+		r.Follower = &FollowerRecord{Position: row.Position, MadeWith: row.MadeWith, ToCount: row.ToCount.Time}
 	}
 	spools, err := s.q.VerifySpools(ctx)
 	r.Spools = make(map[string]int64, len(spools))

@@ -31,7 +31,12 @@ type ColumnDifference struct {
 // session. All columns are compared, for a row is state as well as numbers.
 func (s *StoredSession) Differences(session *rapport.Session, idleTimeout time.Duration) []ColumnDifference {
 	should := sessionRow(session, idleTimeout)
-	stored, wanted := reflect.ValueOf(&s.row).Elem(), reflect.ValueOf(&should).Elem()
+	return rowDifferences(&s.row, &should)
+}
+
+// rowDifferences compares two rows of a table, column by column.
+func rowDifferences[T any](row, should *T) []ColumnDifference {
+	stored, wanted := reflect.ValueOf(row).Elem(), reflect.ValueOf(should).Elem()
 	var differences []ColumnDifference
 	for i := range stored.NumField() {
 		a, b := valueOf(stored.Field(i)), valueOf(wanted.Field(i))
@@ -58,7 +63,7 @@ func sameValue(a, b any) bool {
 		u, ok := b.(time.Time)
 		return ok && t.Equal(u)
 	}
-	return a == b
+	return reflect.DeepEqual(a, b)
 }
 
 // columnName is the column that sqlc named a field after: AgentID is agent_id.

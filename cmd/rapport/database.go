@@ -21,10 +21,14 @@ type databaseFlags struct {
 	DataDir          string `placeholder:"DIR" help:"Where the spool is and, if no database is configured, the private Postgres. Default: /var/lib/rapport for root, else ~/.local/share/rapport. RAPPORT_POSTGRES_BIN names the directory of Postgres's programs, if they are not found."`
 	DatabaseURL      string `secret:"" name:"database-url" placeholder:"URL" help:"Use this Postgres (14 to 18) instead of a private one, as the server's role."`
 	OwnerDatabaseURL string `secret:"" name:"owner-database-url" placeholder:"URL" help:"The same database as the role that owns the schema, where that is another one."`
+	SQLDatabaseURL   string `secret:"" name:"sql-database-url" placeholder:"URL" help:"The same database as the role rapport_sql, which runs the statements of POST /sql and rapport sql, and may read analytics alone; see rapport db roles."`
 }
 
 // AfterApply fills in the default that depends on who runs it.
 func (f *databaseFlags) AfterApply() error {
+	if f.SQLDatabaseURL != "" && !f.isConfigured() {
+		return errors.New("--sql-database-url is for a database that --database-url names: set both")
+	}
 	if f.DataDir == "" {
 		f.DataDir = embedpg.DefaultDataDir()
 	}
@@ -36,6 +40,8 @@ func (f *databaseFlags) AfterApply() error {
 type database struct {
 	ServerURL string
 	OwnerURL  string
+	SQLURL    string          // empty: nobody knows a login for the statements of others
+	isPrivate bool            // it is a private Postgres, of this machine
 	private   *embedpg.Server // nil if it is somebody else's
 }
 
@@ -48,7 +54,7 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 	if mayShare {
 		urlOf, err := embedpg.Running(f.DataDir)
 		if err == nil {
-			return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}, nil
+			return privateDatabase(urlOf, nil), nil
 		}
 		if errors.Is(err, os.ErrPermission) { // whoever may not look may not start it either
 			return nil, err
@@ -59,9 +65,14 @@ func (f *databaseFlags) open(ctx context.Context, logger *slog.Logger, mayShare 
 	if err != nil {
 		return nil, err
 	}
+	return privateDatabase(private.URL, private), nil
+}
+
+func privateDatabase(urlOf func(role string) string, private *embedpg.Server) *database {
 	return &database{
-		ServerURL: private.URL("rapport_server"), OwnerURL: private.URL("rapport_owner"), private: private,
-	}, nil
+		ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner"), SQLURL: urlOf("rapport_sql"),
+		isPrivate: true, private: private,
+	}
 }
 
 func (f *databaseFlags) isConfigured() bool { return f.DatabaseURL != "" || f.OwnerDatabaseURL != "" }
@@ -79,6 +90,7 @@ func (f *databaseFlags) address() (string, error) {
 func (f *databaseFlags) configured() *database {
 	return &database{
 		ServerURL: cmp.Or(f.DatabaseURL, f.OwnerDatabaseURL), OwnerURL: cmp.Or(f.OwnerDatabaseURL, f.DatabaseURL),
+		SQLURL: f.SQLDatabaseURL,
 	}
 }
 

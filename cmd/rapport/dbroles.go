@@ -16,7 +16,7 @@ func (*dbRolesCmd) Help() string {
 (CREATEROLE and CREATEDB suffice) runs what this prints, once, and "rapport migrate" grants the rest. The
 passwords come from the environment of psql:
 
-  export OWNER_PASSWORD=... SERVER_PASSWORD=... READER_PASSWORD=...
+  export OWNER_PASSWORD=... SERVER_PASSWORD=... READER_PASSWORD=... SQL_PASSWORD=...
   rapport db roles | psql "$ADMIN_URL"
 
 It changes nothing by itself.`

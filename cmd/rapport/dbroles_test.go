@@ -13,7 +13,7 @@ import (
 func TestTheRolesAreMadeByAnAdministratorWhoIsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	pg := newOwnPostgres(t)
-	pg.exec("postgres", "DROP DATABASE rapport", "DROP ROLE rapport_owner, rapport_server, rapport_reader, rapport_eraser",
+	pg.exec("postgres", "DROP DATABASE rapport", "DROP ROLE rapport_owner, rapport_server, rapport_reader, rapport_eraser, rapport_sql",
 		"CREATE ROLE cloud_admin LOGIN CREATEROLE CREATEDB PASSWORD 'cloud'")
 	pg.admit("local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
 	link := func(role, password, database string) string {
@@ -31,13 +31,14 @@ func TestTheRolesAreMadeByAnAdministratorWhoIsNoSuperuser(t *testing.T) {
 	}
 	psql = exec.Command(psql.Args[0], psql.Args[1:]...)
 	psql.Stdin = strings.NewReader(sql)
-	psql.Env = append(os.Environ(), "OWNER_PASSWORD=it's the owner's", "SERVER_PASSWORD=server", "READER_PASSWORD=reader")
+	psql.Env = append(os.Environ(), "OWNER_PASSWORD=it's the owner's", "SERVER_PASSWORD=server", "READER_PASSWORD=reader", "SQL_PASSWORD=sql's")
 	if out, err := psql.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("psql: %v\n%s", err, out)
 	}
 	env := []string{
 		"RAPPORT_DATABASE_URL=" + link("rapport_server", "server", "rapport"),
 		"RAPPORT_OWNER_DATABASE_URL=" + link("rapport_owner", "it%27s%20the%20owner%27s", "rapport"),
+		"RAPPORT_SQL_DATABASE_URL=" + link("rapport_sql", "sql%27s", "rapport"),
 	}
 	out, stderr, code := runRapport(t, []string{"migrate"}, env...)
 	if code != 0 || strings.Contains(stderr, "may not be") {
@@ -65,6 +66,19 @@ func TestTheRolesAreMadeByAnAdministratorWhoIsNoSuperuser(t *testing.T) {
 			t.Error("the reader reads the log itself")
 		}
 	})
+	t.Run("statements run, and see no more", func(t *testing.T) {
+		if out, stderr, code := runRapport(t, []string{"sql", "SELECT count(*) FROM sessions"}, env...); code != 0 || !strings.Contains(out, "\n    1\n(1 row)\n") {
+			t.Errorf("%d %s%s", code, out, stderr)
+		}
+		_, stderr, code := runRapport(t, []string{"sql", "SELECT FROM public.events"}, env...)
+		oneLineError(t, stderr, code, "columns")
+		_, stderr, code = runRapport(t, []string{"sql", "SELECT * FROM public.events"}, env...)
+		oneLineError(t, stderr, code, "permission denied for table events [42501]")
+		_, stderr, code = runRapport(t, []string{"sql", "EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1"}, env...)
+		oneLineError(t, stderr, code, "permission denied to create temporary tables")
+		_, stderr, code = runRapport(t, []string{"sql", "SELECT 1"}, env[:2]...)
+		oneLineError(t, stderr, code, "RAPPORT_SQL_DATABASE_URL")
+	})
 	t.Run("the server can erase", func(t *testing.T) {
 		out, stderr, code := runRapport(t, []string{"erase", "--session", "s", "--yes"}, env[0])
 		if code != 0 {
@@ -75,6 +89,9 @@ func TestTheRolesAreMadeByAnAdministratorWhoIsNoSuperuser(t *testing.T) {
 		out, _, _ := runRapport(t, []string{"doctor"}, env...)
 		if !strings.Contains(out, "rapport_server can't change events, rapport_reader sees analytics alone") &&
 			!strings.Contains(out, "every role may create what the server could call") { // on Postgres 14, where it can't be helped
+			t.Errorf("doctor:\n%s", out)
+		}
+		if !strings.Contains(out, "the login for SQL may read analytics alone") {
 			t.Errorf("doctor:\n%s", out)
 		}
 	})

@@ -37,7 +37,9 @@ func (c *doctorCmd) examineDatabase(ctx context.Context, f *findings) *store.DB 
 	}
 	f.ok("migrations", "the schema is the one of this binary")
 	examineRights(ctx, db, f)
+	examineSandbox(ctx, database, f)
 	c.examineLag(ctx, db, f)
+	examineSearch(ctx, db, f)
 	examineDeadLetters(ctx, db, f)
 	c.examineQuarantine(ctx, db, f)
 	return db
@@ -53,7 +55,7 @@ func (c *doctorCmd) find(f *findings) *database {
 		f.problem("database", "if another database is meant, set RAPPORT_DATABASE_URL; it can't be looked into now", "%v", err)
 		return nil
 	}
-	return &database{ServerURL: urlOf("rapport_server"), OwnerURL: urlOf("rapport_owner")}
+	return privateDatabase(urlOf, nil)
 }
 
 // The majors of Postgres that Rapport is tested with.
@@ -174,6 +176,22 @@ func (c *doctorCmd) examineLag(ctx context.Context, db *store.DB, f *findings) {
 			"the sessions are %v and %d events behind the log", lag.Age.Round(time.Second), lag.Events)
 	default:
 		f.ok("lag", "the sessions are %d events behind the log, which has %d", lag.Events, lag.Head)
+	}
+}
+
+// searchAlarm is from which lag on it is worth a word that messages can't be found.
+const searchAlarm = time.Hour
+
+func examineSearch(ctx context.Context, db *store.DB, f *findings) {
+	lag, err := db.FollowerLag(ctx, store.SearchFollower, time.Now())
+	switch {
+	case err != nil:
+		f.problem("search", "", "%v", oneLine(err))
+	case lag.Age >= searchAlarm:
+		f.warn("search", "leave it to a running server: it works while nothing else is to be done",
+			"the newest %d of %d events can't be found in GET /messages yet", lag.Events, lag.Head)
+	default:
+		f.ok("search", "it is %d events behind the log", lag.Events)
 	}
 }
 

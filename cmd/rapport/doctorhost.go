@@ -127,10 +127,12 @@ func (c *doctorCmd) examineTLS(now time.Time, f *findings) {
 			"%s is reached without TLS: proofs, keys and transcripts travel in clear", c.Listen)
 	}
 	if c.isConfigured() {
-		for _, link := range slices.Compact([]string{c.configured().ServerURL, c.configured().OwnerURL}) {
-			examineTransport(link, f)
+		for _, link := range slices.Compact([]string{c.configured().ServerURL, c.configured().OwnerURL, c.SQLDatabaseURL}) {
+			if link != "" {
+				examineTransport(link, f)
+			}
 		}
-		f.list = slices.Compact(f.list) // mostly both are the same host
+		f.list = slices.Compact(f.list) // mostly all are the same host
 	}
 }
 

@@ -23,6 +23,7 @@ type rebuildCmd struct {
 	databaseFlags
 	logFlags
 	settingsFlags
+	Search bool `help:"Instead of the sessions, make all messages searchable anew: a running server does it, when nothing else is to be done; until then, old ones are not found."`
 }
 
 // settingsFlags change the settings that sessions are made with. What is not given
@@ -65,6 +66,12 @@ func (c *rebuildCmd) Run(ctx context.Context, io streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, database.close()) }()
+	if c.Search && c.settingsFlags != (settingsFlags{}) {
+		return errors.New("--search has no settings: leave them out, or rebuild the sessions without it")
+	}
+	if c.Search {
+		return c.resetSearch(ctx, io, database, logger)
+	}
 	settings, err := c.settings(ctx, database, logger)
 	if err != nil {
 		return err
@@ -83,6 +90,23 @@ func (c *rebuildCmd) Run(ctx context.Context, io streams) (err error) {
 	seconds := time.Since(began).Seconds()
 	_, err = fmt.Fprintf(io.Out, "%d sessions rebuilt from %d events in %.1f s (%.0f events/s)\n",
 		rebuilt.Sessions, rebuilt.Events, seconds, float64(rebuilt.Events)/seconds)
+	return err
+}
+
+// resetSearch has the messages made searchable anew.
+func (c *rebuildCmd) resetSearch(ctx context.Context, io streams, database *database, logger *slog.Logger) error {
+	db, err := database.migrated(ctx, false, logger)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := store.ResetSearch(ctx, database.OwnerURL); err != nil {
+		return err
+	}
+	if err := db.Audit(ctx, store.AuditEntry{Actor: cliActor(), Action: "search.rebuild"}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(io.Out, "a running server makes all messages searchable anew; see rapport doctor for how far it is")
 	return err
 }
 

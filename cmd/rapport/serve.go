@@ -148,6 +148,7 @@ func (c *serveCmd) serve(ctx context.Context, listener net.Listener, telemetry *
 	}
 	if bringUp.pending() == nil { // else it could not be asked
 		warnOfRights(ctx, db, logger)
+		warnOfSandbox(ctx, database, logger)
 	}
 	return server.run(ctx, listener)
 }
@@ -198,6 +199,9 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		up.then(func(ctx context.Context, sessions *aggregator.Sessions) error {
 			return aggregator.NewFollower(db, watch, sessions, logger).Run(ctx)
 		}),
+		up.then(func(ctx context.Context, _ *aggregator.Sessions) error {
+			return aggregator.NewSearch(db, watch, logger).Run(ctx)
+		}),
 		up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return sources.Run(ctx) }),
 		&store.Maintenance{DB: db, Quarantine: bounds, Retention: retention, Logger: logger},
 	}
@@ -219,9 +223,13 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		}
 		s.others = append(s.others, profiles)
 	}
+	sandbox, err := database.sandbox()
+	if err != nil {
+		return nil, err
+	}
 	handler, err := api.New(api.Config{
 		DB: db, Watch: watch, Ingest: s.ingest, Sources: sources.sources, APIToken: c.APIToken,
-		Keys: keys, Exposed: c.isExposed(),
+		Keys: keys, Exposed: c.isExposed(), Sandbox: sandbox,
 		MaxBodyBytes: c.MaxBodyBytes, Redact: mask, Now: time.Now, Logger: logger, Metrics: metrics, LagAlarm: c.LagAlarm,
 		Draining: s.draining, Version: version(), Traces: telemetry.requests(), TrustedProxies: c.trusted(), Limits: c.limits(),
 	})

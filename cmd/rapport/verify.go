@@ -32,12 +32,14 @@ told in one line, and makes the exit code 1:
   - columns of an event that are not what its payload says; rows in another month's partition
   - sessions and texts that are missing, too many, or have another value in any column
   - rollups made with other settings; dead letters of no event; counters that do not add up
+  - messages that can't be found in GET /messages, though it has come so far, and erased ones that can
   - texts and names of what was erased; erased sessions that their stubs (times, types, roles) contradict
 
 What can't be told, for nothing else says it: received_at (but of undated events and of the newest),
 the received headers, fields of a room.join or chat.push that Rapport reads nothing from, where a healed
 message was read, two events of one session that changed their positions, the reason, headers and times
-of a quarantined body, the times and attempts of followers and dead letters, and the count of recognised
+of a quarantined body, the times and attempts of followers and dead letters, the words by which messages
+are found (rebuild --search makes them anew), and the count of recognised
 duplicates. That one includes what was tried again because the answer to a commit was lost, so that
 "received" can be greater than what the sender sent. What was spooled has been answered 200 before
 anybody knew what becomes of it.

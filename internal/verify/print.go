@@ -75,6 +75,9 @@ func (c *Counts) print(w io.Writer) {
 	line("  put aside", c.PutAside, "dead letters")
 	line("  superseded", c.Superseded, "healed messages that were delivered after all")
 	line("in sessions", c.InSessions, c.frozen())
+	if c.Searchable > 0 {
+		line("searchable", c.Searchable, "messages, up to where the search has come")
+	}
 }
 
 func (c *Counts) frozen() string {

@@ -18,7 +18,7 @@ type Report struct {
 // Difference is something that is not as the log, or the rules, say.
 type Difference struct {
 	// Kind is where it was found: position, event, session, text, head, follower,
-	// dead_letter, quarantine, spool, or sum.
+	// dead_letter, quarantine, spool, sum, totals (session_totals), counts (event_counts) or search (message_search).
 	Kind string `json:"kind"`
 	Text string `json:"text"` // one line
 }
@@ -50,6 +50,7 @@ type Counts struct {
 	Superseded int64 `json:"superseded"` // healed messages whose delivery came after all, and what came too late to count
 	Frozen     int64 `json:"frozen"`     // of sessions that began before the horizon: their numbers are not proved
 	InSessions int64 `json:"in_sessions"`
+	Searchable int64 `json:"searchable"` // messages that GET /messages can find
 }
 
 func (r *Report) add(kind, format string, args ...any) {

@@ -397,7 +397,7 @@ func TestDeadLettersGoWithTheirMonth(t *testing.T) {
 	if _, err := db.Append(t.Context(), []*rapport.Event{event}); err != nil {
 		t.Fatal(err)
 	}
-	refused := &store.RefusedError{After: value[int64](t, db, "SELECT position FROM followers"), Err: errors.New("poison")}
+	refused := &store.RefusedError{After: value[int64](t, db, "SELECT position FROM followers WHERE name = 'sessions'"), Err: errors.New("poison")}
 	event.Position = refused.After + 1
 	refused.Events = []*rapport.Event{event}
 	if done, err := db.PutAside(t.Context(), store.SessionsFollower, settings(t, db), refused, 1); err != nil || !done {

@@ -247,7 +247,7 @@ func TestEverySingleCell(t *testing.T) {
 		"sessions":         {"session_id = 'healed'"},
 		"session_texts":    {"session_id = 'healed' AND text_hash < '\\x9000'"},
 		"log_head":         {"true"},
-		"followers":        {"true"},
+		"followers":        {"name = 'sessions'"},
 		"settings":         {"true"},
 		"quarantine_tally": {"true"},
 		"quarantine":       {"body = 'no'"},
@@ -286,6 +286,8 @@ func changed(c column) string {
 		return "NOT " + c.Name
 	case "timestamp with time zone":
 		return fmt.Sprintf("coalesce(%s, '2026-09-01') + interval '1 us'", c.Name)
+	case "date":
+		return fmt.Sprintf("coalesce(%s, '2026-09-01') + 31", c.Name)
 	case "bytea":
 		return fmt.Sprintf(`%s || '\x20'`, c.Name)
 	case "json":
@@ -336,6 +338,77 @@ func overriding(table string) string {
 		return "OVERRIDING SYSTEM VALUE"
 	}
 	return ""
+}
+
+// TestEveryColumnOfTheTotals changes all columns of a row at once.
+func TestEveryColumnOfTheTotals(t *testing.T) {
+	t.Parallel()
+	db := filled(t, 5, 12)
+	columns := columnsOf(t, db, "session_totals")[4:] // behind the key
+	var set []string
+	for _, c := range columns {
+		if strings.HasSuffix(c.Type, "[]") {
+			set = append(set, fmt.Sprintf("%s = %s || 3000::%s", c.Name, c.Name, strings.TrimSuffix(c.Type, "[]")))
+		} else {
+			set = append(set, fmt.Sprintf("%s = %s", c.Name, changed(c)))
+		}
+	}
+	row := "grain = 60 AND of_all AND starts_at = '2026-09-28 12:00:00+00'"
+	tamper(t, db, "UPDATE session_totals SET "+strings.Join(set, ", ")+" WHERE "+row)
+	report := run(t, db)
+	for _, c := range columns {
+		requireFound(t, report, "totals: session_totals of all agents, 60 minutes from 2026-09-28T12:00:00.000000Z: "+c.Name+" is ")
+	}
+	if report.DifferenceCount != int64(len(columns)) {
+		t.Errorf("%d differences, want %d:\n%s", report.DifferenceCount, len(columns), texts(report))
+	}
+}
+
+func TestTheTotalsAreProved(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ sql, want string }{
+		"totals that are missing": {
+			"DELETE FROM session_totals WHERE grain = 15 AND NOT of_all AND agent_id = 'agent' AND starts_at = '2026-09-28 12:00:00+00'",
+			"totals: session_totals of agent agent, 15 minutes from 2026-09-28T12:00:00.000000Z: is missing, there are 2 sessions\n",
+		},
+		"totals of no session": {
+			"UPDATE session_totals SET agent_id = 'b' WHERE grain = 1440 AND agent_id = 'agent' AND starts_at = '2026-09-28 00:00:00+00'",
+			"totals: session_totals of agent b, 1440 minutes from 2026-09-28T00:00:00.000000Z: there are no such sessions\n",
+		},
+		"totals of another grain": {
+			"UPDATE session_totals SET starts_at = starts_at + interval '1 minute' WHERE grain = 60 AND agent_id = 'agent'",
+			"from 2026-09-28T12:01:00.000000Z: there are no such sessions\n",
+		},
+		"no totals at all": {"TRUNCATE session_totals", ": is missing, there are "},
+		"a count that is greater": {
+			"UPDATE event_counts SET events = events + 1 WHERE grain = 60 AND agent_id = 'agent' AND role = 'user' AND starts_at = '2026-09-28 12:00:00+00'",
+			"counts: event_counts of agent agent, 60 minutes from 2026-09-28T12:00:00.000000Z, chat.push user: events is 6, the log says 5\n",
+		},
+		"a count that is missing": {
+			"DELETE FROM event_counts WHERE event_type = 'ping' AND grain = 15",
+			"counts: event_counts of agent \"\", 15 minutes from 2026-09-28T12:00:00.000000Z, ping: is missing, the log has 1 events\n",
+		},
+		"a count of no event": {
+			"UPDATE event_counts SET error_code = 'E7' WHERE event_type = 'ping' AND grain = 1440",
+			"counts: event_counts of agent \"\", 1440 minutes from 2026-09-28T00:00:00.000000Z, ping E7: events is 1, the log has none\n",
+		},
+		"a count of a month without events": {
+			"INSERT INTO event_counts VALUES (15, '2020-02-03 00:00:00+00', 'a', 'chat.push', '', '', '', '', 2)",
+			"chat.push: events is 2, the log has none\n",
+		},
+		"what was there before is not counted yet": {
+			"UPDATE followers SET to_count = '2026-09-01' WHERE name = 'sessions'",
+			"follower: sessions and events from 2026-09-01 on have no totals yet",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := filled(t, 3, 8)
+			requireClean(t, run(t, db))
+			tamper(t, db, test.sql)
+			requireFound(t, run(t, db), test.want)
+		})
+	}
 }
 
 func TestDifferencesBeyondTheLimitAreCounted(t *testing.T) {

@@ -70,6 +70,10 @@ type verifier struct {
 	events     *store.Stream[*store.LogRow]
 	sessions   *store.Stream[*store.StoredSession]
 	texts      *store.Stream[*store.SessionText]
+	byStart    *store.Stream[*store.StoredSession]
+	totals     *store.Stream[*store.StoredTotals]
+	counts     *store.Counts
+	searchable *store.Stream[store.SearchRow]
 	recorded   *store.Recorded
 	head       store.LogHead        // zero if its row is missing
 	follower   store.FollowerRecord // zero if its row is missing
@@ -100,6 +104,18 @@ func (v *verifier) open(ctx context.Context) error {
 	if v.texts, err = snapshot.Texts(ctx); err != nil {
 		return err
 	}
+	if v.byStart, err = snapshot.SessionsByStart(ctx); err != nil {
+		return err
+	}
+	if v.totals, err = snapshot.AllTotals(ctx); err != nil {
+		return err
+	}
+	if v.counts, err = snapshot.Counts(ctx); err != nil {
+		return err
+	}
+	if v.searchable, err = snapshot.SearchRows(ctx); err != nil {
+		return err
+	}
 	if v.recorded, err = snapshot.Recorded(ctx); err != nil {
 		return err
 	}
@@ -116,6 +132,10 @@ func (v *verifier) close() {
 	v.events.Close()
 	v.sessions.Close()
 	v.texts.Close()
+	v.searchable.Close()
+	v.byStart.Close()
+	v.totals.Close()
+	v.counts.Close()
 }
 
 func (v *verifier) run(ctx context.Context) error {
@@ -131,8 +151,17 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.walk(ctx); err != nil {
 		return fmt.Errorf("walking the log: %w", err)
 	}
+	if err := v.checkSearch(); err != nil {
+		return fmt.Errorf("reading what can be found: %w", err)
+	}
 	v.checkSuperseded()
 	v.checkSums()
+	if err := v.checkTotals(); err != nil {
+		return fmt.Errorf("summing the sessions up: %w", err)
+	}
+	if err := v.checkCounts(ctx); err != nil {
+		return err
+	}
 	v.count()
 	return nil
 }
@@ -176,6 +205,9 @@ func (v *verifier) checkFollower() {
 	if v.follower.Position < 0 || v.follower.Position > v.head.Position {
 		v.report.add("follower", "follower %s is at position %d, the log's head at %d",
 			name(store.SessionsFollower), v.follower.Position, v.head.Position)
+	}
+	if to := v.follower.ToCount; !to.IsZero() {
+		v.report.add("follower", "sessions and events from %s on have no totals yet: the server makes them when it starts", to.Format(time.DateOnly))
 	}
 	if v.follower.Position > 0 && v.follower.MadeWith != v.recorded.SettingsAs {
 		v.report.add("follower", "the sessions were made with the settings %s, the database has %s",

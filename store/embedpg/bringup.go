@@ -35,7 +35,11 @@ func (s *Server) bringUp(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := provision(ctx, conn, s.password); err != nil {
+	err = provision(ctx, conn, s.password)
+	if err == nil {
+		err = s.Harden(ctx, database)
+	}
+	if err != nil {
 		return errors.Join(err, s.abort(proc))
 	}
 	s.proc = proc

@@ -35,7 +35,11 @@ func (e endpoint) url(role string) string {
 	if role == roleSuper {
 		db = roleSuper
 	}
-	return fmt.Sprintf("postgres://%s@/%s?host=%s&port=%d", url.PathEscape(role), db, escapeHost(e.dir), e.port)
+	return e.urlOf(role, db)
+}
+
+func (e endpoint) urlOf(role, db string) string {
+	return fmt.Sprintf("postgres://%s@/%s?host=%s&port=%d", url.PathEscape(role), url.PathEscape(db), escapeHost(e.dir), e.port)
 }
 
 // escapeHost avoids +, which libpq does not read as a space.

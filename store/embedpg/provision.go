@@ -15,6 +15,7 @@ const (
 	roleServer = "rapport_server"
 	roleReader = "rapport_reader"
 	roleEraser = "rapport_eraser"
+	roleSQL    = "rapport_sql"
 )
 
 // provision creates what is missing of the roles and the database. What the
@@ -29,6 +30,9 @@ func provision(ctx context.Context, conn *pgx.Conn, readerPassword string) error
 		}
 	}
 	if err := provideEraser(ctx, conn); err != nil {
+		return err
+	}
+	if err := provideSandbox(ctx, conn); err != nil {
 		return err
 	}
 	// `rapport db url` has them see with the reader's eyes.

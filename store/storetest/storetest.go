@@ -68,6 +68,9 @@ func start() (*embedpg.Server, error) {
 	if _, err := store.Migrate(ctx, urlOf(pg, "rapport_owner", template)); err != nil {
 		return nil, err
 	}
+	if err := pg.Harden(ctx, template); err != nil {
+		return nil, err
+	}
 	return pg, nil
 }
 

@@ -116,3 +116,71 @@ func (r iteratorForSessionTextInsertMany) Err() error {
 func (q *Queries) SessionTextInsertMany(ctx context.Context, arg []SessionTextInsertManyParams) (int64, error) {
 	return q.db.CopyFrom(ctx, []string{"session_texts"}, []string{"agent_id", "session_id", "started_at", "text_hash"}, &iteratorForSessionTextInsertMany{rows: arg})
 }
+
+// iteratorForSessionTotalsInsertMany implements pgx.CopyFromSource.
+type iteratorForSessionTotalsInsertMany struct {
+	rows                 []SessionTotalsInsertManyParams
+	skippedFirstNextCall bool
+}
+
+func (r *iteratorForSessionTotalsInsertMany) Next() bool {
+	if len(r.rows) == 0 {
+		return false
+	}
+	if !r.skippedFirstNextCall {
+		r.skippedFirstNextCall = true
+		return true
+	}
+	r.rows = r.rows[1:]
+	return len(r.rows) > 0
+}
+
+func (r iteratorForSessionTotalsInsertMany) Values() ([]interface{}, error) {
+	return []interface{}{
+		r.rows[0].Grain,
+		r.rows[0].OfAll,
+		r.rows[0].AgentID,
+		r.rows[0].StartsAt,
+		r.rows[0].Sessions,
+		r.rows[0].Bounced,
+		r.rows[0].Engaged,
+		r.rows[0].Continued,
+		r.rows[0].Deep,
+		r.rows[0].Joined,
+		r.rows[0].Events,
+		r.rows[0].Joins,
+		r.rows[0].Messages,
+		r.rows[0].UserMessages,
+		r.rows[0].AgentMessages,
+		r.rows[0].UserChars,
+		r.rows[0].AgentChars,
+		r.rows[0].Errors,
+		r.rows[0].Turns,
+		r.rows[0].AnsweredTurns,
+		r.rows[0].QuickAnswers,
+		r.rows[0].Repeats,
+		r.rows[0].Friction,
+		r.rows[0].DurationMs,
+		r.rows[0].ActiveMs,
+		r.rows[0].ResponseMs,
+		r.rows[0].EngagementTenths,
+		r.rows[0].QualityTenths,
+		r.rows[0].Judged,
+		r.rows[0].SentimentThousandths,
+		r.rows[0].Felt,
+		r.rows[0].RatingThousandths,
+		r.rows[0].Rated,
+		r.rows[0].DurationBins,
+		r.rows[0].DurationCounts,
+		r.rows[0].ResponseBins,
+		r.rows[0].ResponseCounts,
+	}, nil
+}
+
+func (r iteratorForSessionTotalsInsertMany) Err() error {
+	return nil
+}
+
+func (q *Queries) SessionTotalsInsertMany(ctx context.Context, arg []SessionTotalsInsertManyParams) (int64, error) {
+	return q.db.CopyFrom(ctx, []string{"session_totals"}, []string{"grain", "of_all", "agent_id", "starts_at", "sessions", "bounced", "engaged", "continued", "deep", "joined", "events", "joins", "messages", "user_messages", "agent_messages", "user_chars", "agent_chars", "errors", "turns", "answered_turns", "quick_answers", "repeats", "friction", "duration_ms", "active_ms", "response_ms", "engagement_tenths", "quality_tenths", "judged", "sentiment_thousandths", "felt", "rating_thousandths", "rated", "duration_bins", "duration_counts", "response_bins", "response_counts"}, &iteratorForSessionTotalsInsertMany{rows: arg})
+}

@@ -34,6 +34,111 @@ func (q *Queries) EventExistsOfSession(ctx context.Context, arg EventExistsOfSes
 	return known, err
 }
 
+const eventListBehind = `-- name: EventListBehind :many
+SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
+       e.message, e.message_type, e.language, e.participants, e.room_name, e.error_code, e.error_severity,
+       e.error_category, e.end_reason, e.rating, e.fingerprint, e.payload, e.payload_raw, e.healed_from, e.erasure
+FROM events e
+WHERE e.position > $1 AND e.position <= $2
+  AND ($3::text = '' OR e.agent_id = $3)
+  AND (cardinality($4::text[]) = 0 OR e.agent_id = ANY($4))
+  AND ($5::text = '' OR e.session_id = $5)
+  AND ($6::text = '' OR e.event_type = $6)
+ORDER BY e.position
+LIMIT $7
+`
+
+type EventListBehindParams struct {
+	After     int64
+	UpTo      int64
+	AgentID   string
+	Agents    []string
+	SessionID string
+	EventType string
+	MaxRows   int32
+}
+
+type EventListBehindRow struct {
+	Position      int64
+	OccurredAt    time.Time
+	ReceivedAt    time.Time
+	Undated       bool
+	EventType     string
+	AgentID       string
+	SessionID     string
+	UserID        string
+	Role          string
+	Message       string
+	MessageType   string
+	Language      string
+	Participants  *int32
+	RoomName      string
+	ErrorCode     string
+	ErrorSeverity string
+	ErrorCategory string
+	EndReason     string
+	Rating        *float64
+	Fingerprint   []byte
+	Payload       []byte
+	PayloadRaw    []byte
+	HealedFrom    string
+	Erasure       *int64
+}
+
+// Whole events and stubs in the order of the log, all of them unless filters say so.
+func (q *Queries) EventListBehind(ctx context.Context, arg EventListBehindParams) ([]EventListBehindRow, error) {
+	rows, err := q.db.Query(ctx, eventListBehind,
+		arg.After,
+		arg.UpTo,
+		arg.AgentID,
+		arg.Agents,
+		arg.SessionID,
+		arg.EventType,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EventListBehindRow
+	for rows.Next() {
+		var i EventListBehindRow
+		if err := rows.Scan(
+			&i.Position,
+			&i.OccurredAt,
+			&i.ReceivedAt,
+			&i.Undated,
+			&i.EventType,
+			&i.AgentID,
+			&i.SessionID,
+			&i.UserID,
+			&i.Role,
+			&i.Message,
+			&i.MessageType,
+			&i.Language,
+			&i.Participants,
+			&i.RoomName,
+			&i.ErrorCode,
+			&i.ErrorSeverity,
+			&i.ErrorCategory,
+			&i.EndReason,
+			&i.Rating,
+			&i.Fingerprint,
+			&i.Payload,
+			&i.PayloadRaw,
+			&i.HealedFrom,
+			&i.Erasure,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const eventListOfSession = `-- name: EventListOfSession :many
 
 SELECT e.position, e.occurred_at, e.received_at, e.undated, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
@@ -143,6 +248,26 @@ func (q *Queries) EventListOfSession(ctx context.Context, arg EventListOfSession
 		return nil, err
 	}
 	return items, nil
+}
+
+const eventReach = `-- name: EventReach :one
+SELECT coalesce((SELECT e.position FROM events e WHERE e.position > $1 AND e.position <= $2
+                 ORDER BY e.position LIMIT 1 OFFSET $3), 0)::bigint AS reach
+`
+
+type EventReachParams struct {
+	After   int64
+	UpTo    int64
+	Skipped int32
+}
+
+// The position of the next event but so many, whatever it is; 0 if there
+// is none.
+func (q *Queries) EventReach(ctx context.Context, arg EventReachParams) (int64, error) {
+	row := q.db.QueryRow(ctx, eventReach, arg.After, arg.UpTo, arg.Skipped)
+	var reach int64
+	err := row.Scan(&reach)
+	return reach, err
 }
 
 const messageListOfSession = `-- name: MessageListOfSession :many

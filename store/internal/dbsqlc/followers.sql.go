@@ -110,7 +110,7 @@ func (q *Queries) FollowerLag(ctx context.Context, name string) (FollowerLagRow,
 
 const followerLock = `-- name: FollowerLock :one
 
-SELECT f.position, f.made_with,
+SELECT f.position, f.made_with, f.to_count,
        EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.retry AND d.position <= f.position) AS retry,
        EXISTS (SELECT FROM dead_letters d WHERE d.follower = f.name AND d.position > f.position) AS ahead
 FROM followers f WHERE f.name = $1 FOR NO KEY UPDATE OF f SKIP LOCKED
@@ -119,6 +119,7 @@ FROM followers f WHERE f.name = $1 FOR NO KEY UPDATE OF f SKIP LOCKED
 type FollowerLockRow struct {
 	Position int64
 	MadeWith string
+	ToCount  pgtype.Date
 	Retry    bool
 	Ahead    bool
 }
@@ -126,13 +127,14 @@ type FollowerLockRow struct {
 // Checkpoints of the followers of the log.
 // No row: another process has it. A stranger who only references the row (KEY SHARE)
 // is no hindrance. retry: some of its dead letters are to be tried again; ahead: some
-// are still to come.
+// are still to come; to_count: see followers.to_count.
 func (q *Queries) FollowerLock(ctx context.Context, name string) (FollowerLockRow, error) {
 	row := q.db.QueryRow(ctx, followerLock, name)
 	var i FollowerLockRow
 	err := row.Scan(
 		&i.Position,
 		&i.MadeWith,
+		&i.ToCount,
 		&i.Retry,
 		&i.Ahead,
 	)

@@ -85,14 +85,15 @@ func (q *Queries) EventAppendMany(ctx context.Context, arg EventAppendManyParams
 
 const eventListAfter = `-- name: EventListAfter :many
 SELECT e.position, e.occurred_at, e.received_at, e.participants, e.event_type, e.agent_id, e.session_id, e.user_id, e.role,
-       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from
+       e.message, e.room_name, e.end_reason, e.rating, e.fingerprint, e.healed_from, e.error_code, e.error_severity,
+       e.error_category, e.erasure
 FROM (
-    SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, l.healed_from, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
+    SELECT l.position, l.occurred_at, l.received_at, l.participants, l.event_type, l.agent_id, l.session_id, l.user_id, l.role, l.message, l.room_name, l.end_reason, l.rating, l.fingerprint, l.healed_from, l.error_code, l.error_severity, l.error_category, l.erasure, sum(octet_length(l.message)) OVER (ORDER BY l.position) - octet_length(l.message) AS bytes_before
     FROM (SELECT n.position, n.occurred_at, n.received_at, n.participants, n.event_type, n.agent_id, n.session_id, n.user_id,
-                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from
+                 n.role, n.message, n.room_name, n.end_reason, n.rating, n.fingerprint, n.healed_from, n.error_code,
+                 n.error_severity, n.error_category, n.erasure
           FROM events n
           WHERE n.position > $1 AND n.position <= $2
-            AND (n.erasure IS NULL OR n.event_type = 'rapport.erased')
             AND n.position <> ALL (ARRAY(
                 SELECT d.position FROM dead_letters d WHERE d.follower = $3 AND d.position > $1))
           ORDER BY n.position LIMIT $4) l
@@ -110,25 +111,29 @@ type EventListAfterParams struct {
 }
 
 type EventListAfterRow struct {
-	Position     int64
-	OccurredAt   time.Time
-	ReceivedAt   time.Time
-	Participants *int32
-	EventType    string
-	AgentID      string
-	SessionID    string
-	UserID       string
-	Role         string
-	Message      string
-	RoomName     string
-	EndReason    string
-	Rating       *float64
-	Fingerprint  []byte
-	HealedFrom   string
+	Position      int64
+	OccurredAt    time.Time
+	ReceivedAt    time.Time
+	Participants  *int32
+	EventType     string
+	AgentID       string
+	SessionID     string
+	UserID        string
+	Role          string
+	Message       string
+	RoomName      string
+	EndReason     string
+	Rating        *float64
+	Fingerprint   []byte
+	HealedFrom    string
+	ErrorCode     string
+	ErrorSeverity string
+	ErrorCategory string
+	Erasure       *int64
 }
 
-// What a projection folds, in the order of the log, without stubs, but with what
-// announces them: at most max_events, and no
+// What a projection folds, in the order of the log, and the stubs between: at most
+// max_events, and no
 // more once there are max_bytes of text. Its dead letters are left out; hardly
 // any are behind its checkpoint, so an array keeps the plan a plain walk along
 // the positions.
@@ -163,6 +168,10 @@ func (q *Queries) EventListAfter(ctx context.Context, arg EventListAfterParams) 
 			&i.Rating,
 			&i.Fingerprint,
 			&i.HealedFrom,
+			&i.ErrorCode,
+			&i.ErrorSeverity,
+			&i.ErrorCategory,
+			&i.Erasure,
 		); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,86 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+// What happened, per agent and UTC hour: events by the hour in which they occurred, whatever session they are of, and sessions by the hour in which they started. No row for an hour without any.
+type AnalyticsActivityHourly struct {
+	// The agent; empty if absent.
+	AgentID string
+	// Begin of the hour.
+	StartsAt time.Time
+	// Sessions that started.
+	Sessions int64
+	// room.join events.
+	Joins int64
+	// chat.push events of users.
+	UserMessages int64
+	// chat.push events of the agent.
+	AgentMessages int64
+	// chat.push events of any role.
+	Messages int64
+	// agent.error events.
+	Errors int64
+	// Events of any type.
+	Events int64
+}
+
+// A row per agent that has had a session.
+type AnalyticsAgent struct {
+	// The agent; empty for sessions without one.
+	AgentID string
+	// started_at of its first session; null if none is left.
+	FirstSeenAt time.Time
+	// last_activity_at of the session that began last; null if none is left.
+	LastSeenAt time.Time
+	// Sessions, those included that went for their age.
+	Sessions int64
+	// Sessions with a user message.
+	EngagedSessions int64
+	// Messages of the sessions, of any role.
+	Messages int64
+	// Messages of users.
+	UserMessages int64
+	// Messages of the agent.
+	AgentMessages int64
+	// agent.error events of the sessions.
+	Errors int64
+}
+
+// A row per agent.error that is not erased. payload of analytics.events has what else was told of it.
+type AnalyticsError struct {
+	// Place in the log.
+	Position int64
+	// When it happened, by the sender's clock.
+	OccurredAt time.Time
+	// The agent; empty if absent.
+	AgentID string
+	// The sender's session; empty if absent.
+	SessionID string
+	// Code, as told; empty if absent.
+	ErrorCode string
+	// low, medium, high or critical, as told; empty if absent.
+	ErrorSeverity string
+	// audio, video, llm or network, as told; empty if absent.
+	ErrorCategory string
+	// The visitor; empty if absent.
+	UserID string
+}
+
+// agent.error events, per agent, UTC hour and code: for dashboards over long times. What was erased counts without its code.
+type AnalyticsErrorsHourly struct {
+	// The agent; empty if absent.
+	AgentID string
+	// Begin of the hour.
+	StartsAt time.Time
+	// Code, its first 100 characters; empty if absent.
+	ErrorCode string
+	// low, medium, high or critical, as told; empty if absent.
+	ErrorSeverity string
+	// audio, video, llm or network, as told; empty if absent.
+	ErrorCategory string
+	// Errors; never 0.
+	Errors int64
+}
+
 type AnalyticsEvent struct {
 	Position      int64
 	OccurredAt    time.Time
@@ -39,6 +119,18 @@ type AnalyticsEvent struct {
 	Erasure *int64
 }
 
+// A row per type of event: how many events of it count. What is superseded, or could not be taken, does not.
+type AnalyticsEventType struct {
+	// The type, its first 100 characters.
+	EventType string
+	// Events, those included that went for their age.
+	Events int64
+	// Begin of the UTC day of the first of them.
+	FirstDay interface{}
+	// Begin of the UTC day of the last of them.
+	LastDay interface{}
+}
+
 // A row per message that is not erased; healed ones only while no delivery of them is there.
 type AnalyticsMessage struct {
 	Position    int64
@@ -52,6 +144,16 @@ type AnalyticsMessage struct {
 	MessageType string
 	Language    string
 	UserID      string
+}
+
+// The metrics that the functions timeseries, breakdown and stats know. Each is over the sessions that started within the time asked for. Averages, shares and percentiles are null where there is nothing to divide by.
+type AnalyticsMetric struct {
+	// Its name.
+	Metric string
+	// Its unit, and its range.
+	Unit string
+	// What it is.
+	Description string
 }
 
 type AnalyticsSession struct {
@@ -96,6 +198,86 @@ type AnalyticsSession struct {
 	ErasedAt *time.Time
 }
 
+// The sessions that started, per agent and UTC hour, summed up: for dashboards over long times. Sums can be added; for an average over several rows divide one sum by another, such as sum(duration_s) / sum(sessions), for a mean of averages is wrong. No row for an hour without sessions. Rows outlive sessions that go for their age.
+type AnalyticsSessionsHourly struct {
+	// The agent; empty for sessions without one.
+	AgentID string
+	// Begin of the hour.
+	StartsAt time.Time
+	// Sessions that started in it; never 0.
+	Sessions int64
+	// Sessions with a user message: all tiers but bounced.
+	EngagedSessions int32
+	// Sessions of the tier bounced: no user message.
+	Bounced int64
+	// Sessions of the tier engaged: one turn.
+	Engaged int64
+	// Sessions of the tier continued: 2 or 3 turns.
+	Continued int64
+	// Sessions of the tier deep: 4 turns or more.
+	Deep int64
+	// Sessions with a room.join.
+	Joined int64
+	// Events of these sessions, also those of later hours; so are all that follow.
+	Events int64
+	// room.join events.
+	Joins int64
+	// Messages of any role.
+	Messages int64
+	// Messages of users.
+	UserMessages int64
+	// Messages of the agent.
+	AgentMessages int64
+	// Unicode code points of the users' messages.
+	UserChars int64
+	// Unicode code points of the agent's messages.
+	AgentChars int64
+	// agent.error events.
+	Errors int64
+	// Runs of neighbouring user messages.
+	Turns int64
+	// Turns that an agent message follows.
+	AnsweredTurns int64
+	// Answered turns with a response within 3 s.
+	QuickAnswers int64
+	// User messages that repeat an earlier one of their session.
+	Repeats int64
+	// User messages with a frustration word or a sentiment of -0.5 or lower.
+	Friction int64
+	// Sum of the durations, in seconds.
+	DurationS pgtype.Numeric
+	// Sum of the active times, in seconds.
+	ActiveS pgtype.Numeric
+	// Sum of the responses of the answered turns, in seconds.
+	ResponseS pgtype.Numeric
+	// Sum of the engagement scores; each is 0 to 100.
+	EngagementSum pgtype.Numeric
+	// Sum of the quality scores; each is 0 to 100.
+	QualitySum pgtype.Numeric
+	// Sessions that have a quality score.
+	QualitySessions int64
+	// Sum of the sessions' sentiments; each is -1 to 1.
+	SentimentSum pgtype.Numeric
+	// Sessions that have a sentiment.
+	SentimentSessions int64
+	// Sum of the ratings, as told.
+	RatingSum pgtype.Numeric
+	// Sessions that have a rating.
+	RatingSessions int64
+	// Mean duration in seconds.
+	AvgDurationS pgtype.Numeric
+	// Mean response over the answered turns, in seconds; null if there are none.
+	AvgResponseS pgtype.Numeric
+	// Mean engagement score, 0 to 100.
+	AvgEngagement pgtype.Numeric
+	// Mean quality score, 0 to 100; null if no session has one.
+	AvgQuality pgtype.Numeric
+	// Mean of the sessions' sentiments, -1 to 1; null if no session has one.
+	AvgSentiment pgtype.Numeric
+	// Mean rating, as told; null if no session has one.
+	AvgRating pgtype.Numeric
+}
+
 // Uses of rights that not everybody has, append-only.
 type Audit struct {
 	// Number of the entry.
@@ -110,6 +292,19 @@ type Audit struct {
 	Subject string
 	// More of it: counts, scopes, errors; never a secret.
 	Details []byte
+}
+
+// The table event_counts, for the views of analytics. They read the other three before it.
+type CurrentEventCount struct {
+	Grain         int16
+	StartsAt      time.Time
+	AgentID       string
+	EventType     string
+	Role          string
+	ErrorCode     string
+	ErrorSeverity string
+	ErrorCategory string
+	Events        int64
 }
 
 type CurrentSession struct {
@@ -155,6 +350,47 @@ type CurrentSession struct {
 	LastPosition      int64
 	HealedUntil       *time.Time
 	ErasedAt          *time.Time
+}
+
+// The table session_totals, for the views of analytics. They read current_sessions and current_superseded before it.
+type CurrentSessionTotal struct {
+	Grain                int16
+	OfAll                bool
+	AgentID              string
+	StartsAt             time.Time
+	Sessions             int64
+	Bounced              int64
+	Engaged              int64
+	Continued            int64
+	Deep                 int64
+	Joined               int64
+	Events               int64
+	Joins                int64
+	Messages             int64
+	UserMessages         int64
+	AgentMessages        int64
+	UserChars            int64
+	AgentChars           int64
+	Errors               int64
+	Turns                int64
+	AnsweredTurns        int64
+	QuickAnswers         int64
+	Repeats              int64
+	Friction             int64
+	DurationMs           int64
+	ActiveMs             int64
+	ResponseMs           int64
+	EngagementTenths     int64
+	QualityTenths        int64
+	Judged               int64
+	SentimentThousandths int64
+	Felt                 int64
+	RatingThousandths    int64
+	Rated                int64
+	DurationBins         []int16
+	DurationCounts       []int64
+	ResponseBins         []int16
+	ResponseCounts       []int64
 }
 
 // The table superseded, for the views of analytics. They read current_sessions before it.
@@ -304,6 +540,28 @@ type Event struct {
 	Erasure *int64
 }
 
+// How many events occurred within a quarter hour, an hour or a day of UTC: those of the log as far as the sessions follow it, but for dead letters and what is in superseded. They outlive events that go for their age. Texts are cut after 100 characters.
+type EventCount struct {
+	// Minutes that the row is of: 15, 60 or 1440. Each grain has all events.
+	Grain int16
+	// Begin of the quarter hour, hour or day.
+	StartsAt time.Time
+	// The agent; empty if absent.
+	AgentID string
+	// The type.
+	EventType string
+	// The role; empty for what is no message.
+	Role string
+	// Code of an agent.error.
+	ErrorCode string
+	// Severity of an agent.error.
+	ErrorSeverity string
+	// Category of an agent.error.
+	ErrorCategory string
+	// How many events; never 0.
+	Events int64
+}
+
 // The checkpoint of each follower of the log; its row is the lock under which it works.
 type Follower struct {
 	// The follower.
@@ -314,6 +572,8 @@ type Follower struct {
 	UpdatedAt time.Time
 	// The settings that what it writes is made with; empty before the first event.
 	MadeWith string
+	// Sessions and events from this UTC month on are not in session_totals and event_counts yet; null if all are, and for other followers than sessions.
+	ToCount pgtype.Date
 }
 
 // Conversations with a frozen session that ends behind the horizon. Hardly any.
@@ -370,6 +630,24 @@ type LogHead struct {
 	FrozenBefore time.Time
 	// How many deliveries were let go, since they were of a time before the horizon.
 	Expired int64
+}
+
+// A row per message that is not erased, as far as the follower search has come.
+type MessageSearch struct {
+	// The message's place in the log.
+	Position int64
+	// The message's occurred_at.
+	OccurredAt time.Time
+	// What search_words makes of its text, and the marks of search_marks.
+	Words interface{}
+}
+
+// By which transaction event_counts of a month were changed last because events became stubs: a rebuild that has counted the month before counts it again.
+type MovedCount struct {
+	// First day of the UTC month.
+	Month pgtype.Date
+	// Number of the transaction.
+	Transaction int64
 }
 
 // Deliveries that were authentic but are no event, once per body.
@@ -491,6 +769,84 @@ type SessionText struct {
 	TextHash []byte
 }
 
+// Sums over the sessions that started within a quarter hour, an hour or a day of UTC: of each agent, and of all together. No row where there are none. They outlive sessions that go for their age.
+type SessionTotal struct {
+	// Minutes that the row is of: 15, 60 or 1440. Each grain has all sessions.
+	Grain int16
+	// The row is of all agents together; agent_id is empty then.
+	OfAll bool
+	// The agent; empty for sessions without one, and where of_all is true.
+	AgentID string
+	// Begin of the quarter hour, hour or day.
+	StartsAt time.Time
+	// Sessions.
+	Sessions int64
+	// Sessions without a user message.
+	Bounced int64
+	// Sessions with one turn.
+	Engaged int64
+	// Sessions with 2 or 3 turns.
+	Continued int64
+	// Sessions with 4 turns or more.
+	Deep int64
+	// Sessions with a room.join.
+	Joined int64
+	// Events of the sessions.
+	Events int64
+	// room.join events.
+	Joins int64
+	// chat.push events.
+	Messages int64
+	// Messages of users.
+	UserMessages int64
+	// Messages of agents.
+	AgentMessages int64
+	// Unicode code points of the users' messages.
+	UserChars int64
+	// Unicode code points of the agents' messages.
+	AgentChars int64
+	// agent.error events.
+	Errors int64
+	// Turns.
+	Turns int64
+	// Turns that were answered.
+	AnsweredTurns int64
+	// Answered turns with a quick response.
+	QuickAnswers int64
+	// User messages that repeat an earlier one of their session.
+	Repeats int64
+	// User messages with friction.
+	Friction int64
+	// Sum of the durations in milliseconds.
+	DurationMs int64
+	// Sum of the active times in milliseconds.
+	ActiveMs int64
+	// Sum of the responses of the answered turns in milliseconds.
+	ResponseMs int64
+	// Sum of the engagement scores in tenths.
+	EngagementTenths int64
+	// Sum of the quality scores in tenths, over the sessions that have one.
+	QualityTenths int64
+	// Sessions that have a quality score.
+	Judged int64
+	// Sum of the sessions' sentiments in thousandths, over those that have one.
+	SentimentThousandths int64
+	// Sessions that have a sentiment.
+	Felt int64
+	// Sum of the ratings in thousandths, over the sessions that have one; each at most 1,000,000 of either sign.
+	RatingThousandths int64
+	// Sessions that have a rating.
+	Rated int64
+	// Histogram of the durations in milliseconds: its bins that are not empty, in order. The value in the middle of a bin b is, with s = greatest(0, b/64 - 1), (b - 64·s)·2^s + 2^s/2 in integers.
+	DurationBins []int16
+	// How many sessions each of duration_bins has.
+	DurationCounts []int64
+	// Histogram of the sessions' mean responses in milliseconds, as duration_bins.
+	ResponseBins []int16
+	// How many sessions each of response_bins has.
+	ResponseCounts []int64
+}
+
 // One row: what can change a number of the rollups, the same for all processes.
 type Setting struct {
 	// Always true.
@@ -515,6 +871,41 @@ type SigninSecret struct {
 	Singleton bool
 	// A key of 256 bits for AES-GCM. Without a cookie it opens nothing.
 	Secret []byte
+}
+
+// The totals of each session alone, for what is no whole quarter hour.
+type SingleTotal struct {
+	AgentID              string
+	StartedAt            time.Time
+	Sessions             int64
+	Bounced              int64
+	Engaged              int64
+	Continued            int64
+	Deep                 int64
+	Joined               int64
+	Messages             int64
+	UserMessages         int64
+	AgentMessages        int64
+	Errors               int64
+	Turns                int64
+	AnsweredTurns        int64
+	QuickAnswers         int64
+	Repeats              int64
+	Friction             int64
+	DurationMs           int64
+	ActiveMs             int32
+	ResponseMs           int64
+	EngagementTenths     int64
+	QualityTenths        int64
+	Judged               int64
+	SentimentThousandths int64
+	Felt                 int64
+	RatingThousandths    int32
+	Rated                int64
+	DurationBins         interface{}
+	DurationCounts       []int64
+	ResponseBins         string
+	ResponseCounts       string
 }
 
 // Webhook sources: who may deliver. The one that the server's environment configures is not among them.

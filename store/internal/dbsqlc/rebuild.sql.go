@@ -167,7 +167,7 @@ func (q *Queries) EventListBySession(ctx context.Context, arg EventListBySession
 }
 
 const followerReset = `-- name: FollowerReset :exec
-UPDATE followers SET position = $1, made_with = $2, updated_at = now() WHERE name = $3
+UPDATE followers SET position = $1, made_with = $2, to_count = NULL, updated_at = now() WHERE name = $3
 `
 
 type FollowerResetParams struct {
@@ -193,27 +193,148 @@ func (q *Queries) FollowerTake(ctx context.Context, name string) (int64, error) 
 	return position, err
 }
 
-const frozenCarryOver = `-- name: FrozenCarryOver :exec
-INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s WHERE s.erased_at IS NOT NULL
+const frozenCarryOver = `-- name: FrozenCarryOver :many
+INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s
+WHERE s.erased_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM sessions f WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at)
+RETURNING agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at
 `
 
-func (q *Queries) FrozenCarryOver(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, frozenCarryOver)
-	return err
+func (q *Queries) FrozenCarryOver(ctx context.Context) ([]Session, error) {
+	rows, err := q.db.Query(ctx, frozenCarryOver)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.AgentID,
+			&i.SessionID,
+			&i.StartedAt,
+			&i.LastActivityAt,
+			&i.LastEventAt,
+			&i.ClosesAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.EventCount,
+			&i.EndCount,
+			&i.JoinCount,
+			&i.ErrorCount,
+			&i.MessageCount,
+			&i.UserMessageCount,
+			&i.AgentMessageCount,
+			&i.UserCharCount,
+			&i.AgentCharCount,
+			&i.DurationMs,
+			&i.ActiveUs,
+			&i.TurnCount,
+			&i.AnsweredTurnCount,
+			&i.QuickAnswerCount,
+			&i.ResponseMsTotal,
+			&i.ResponseMsMax,
+			&i.FirstResponseMs,
+			&i.AwaitsAnswer,
+			&i.LastUserMessageAt,
+			&i.RepeatCount,
+			&i.FrictionCount,
+			&i.SentimentSum,
+			&i.PeakParticipants,
+			&i.RoomName,
+			&i.UserID,
+			&i.Rating,
+			&i.EngagementTier,
+			&i.EngagementTenths,
+			&i.QualityTenths,
+			&i.ScoreVersion,
+			&i.FirstPosition,
+			&i.LastPosition,
+			&i.HealedUntil,
+			&i.ErasedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const frozenDeleteErased = `-- name: FrozenDeleteErased :exec
+const frozenDeleteErased = `-- name: FrozenDeleteErased :many
 DELETE FROM sessions f USING public.sessions s
-WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at AND s.erased_at IS NOT NULL
+WHERE f.session_id = s.session_id AND f.agent_id = s.agent_id AND f.started_at = s.started_at
+  AND s.erased_at IS NOT NULL AND f.erased_at IS NULL
+RETURNING f.agent_id, f.session_id, f.started_at, f.last_activity_at, f.last_event_at, f.closes_at, f.ended_at, f.end_reason, f.event_count, f.end_count, f.join_count, f.error_count, f.message_count, f.user_message_count, f.agent_message_count, f.user_char_count, f.agent_char_count, f.duration_ms, f.active_us, f.turn_count, f.answered_turn_count, f.quick_answer_count, f.response_ms_total, f.response_ms_max, f.first_response_ms, f.awaits_answer, f.last_user_message_at, f.repeat_count, f.friction_count, f.sentiment_sum, f.peak_participants, f.room_name, f.user_id, f.rating, f.engagement_tier, f.engagement_tenths, f.quality_tenths, f.score_version, f.first_position, f.last_position, f.healed_until, f.erased_at
 `
 
-// those of erased sessions, also of those that were erased since they were carried over,
-func (q *Queries) FrozenDeleteErased(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, frozenDeleteErased)
-	return err
+// those of erased sessions, also of those that were erased since,
+func (q *Queries) FrozenDeleteErased(ctx context.Context) ([]Session, error) {
+	rows, err := q.db.Query(ctx, frozenDeleteErased)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.AgentID,
+			&i.SessionID,
+			&i.StartedAt,
+			&i.LastActivityAt,
+			&i.LastEventAt,
+			&i.ClosesAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.EventCount,
+			&i.EndCount,
+			&i.JoinCount,
+			&i.ErrorCount,
+			&i.MessageCount,
+			&i.UserMessageCount,
+			&i.AgentMessageCount,
+			&i.UserCharCount,
+			&i.AgentCharCount,
+			&i.DurationMs,
+			&i.ActiveUs,
+			&i.TurnCount,
+			&i.AnsweredTurnCount,
+			&i.QuickAnswerCount,
+			&i.ResponseMsTotal,
+			&i.ResponseMsMax,
+			&i.FirstResponseMs,
+			&i.AwaitsAnswer,
+			&i.LastUserMessageAt,
+			&i.RepeatCount,
+			&i.FrictionCount,
+			&i.SentimentSum,
+			&i.PeakParticipants,
+			&i.RoomName,
+			&i.UserID,
+			&i.Rating,
+			&i.EngagementTier,
+			&i.EngagementTenths,
+			&i.QualityTenths,
+			&i.ScoreVersion,
+			&i.FirstPosition,
+			&i.LastPosition,
+			&i.HealedUntil,
+			&i.ErasedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const frozenSupersededCarryOver = `-- name: FrozenSupersededCarryOver :exec
+const frozenSupersededCarryOver = `-- name: FrozenSupersededCarryOver :many
 INSERT INTO superseded
 SELECT x.agent_id, x.session_id, x.position FROM public.superseded x
 WHERE EXISTS (SELECT FROM events e WHERE e.position = x.position AND e.session_id = x.session_id
@@ -221,12 +342,28 @@ WHERE EXISTS (SELECT FROM events e WHERE e.position = x.position AND e.session_i
                 OR EXISTS (SELECT FROM frozen_spans z WHERE z.session_id = e.session_id AND z.agent_id = e.agent_id
                            AND z.frozen_until >= e.occurred_at)))
 ON CONFLICT DO NOTHING
+RETURNING position
 `
 
 // and which of their events count nowhere.
-func (q *Queries) FrozenSupersededCarryOver(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, frozenSupersededCarryOver)
-	return err
+func (q *Queries) FrozenSupersededCarryOver(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, frozenSupersededCarryOver)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		items = append(items, position)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const grantsLock = `-- name: GrantsLock :exec
@@ -240,10 +377,11 @@ func (q *Queries) GrantsLock(ctx context.Context) error {
 }
 
 const horizonCarryOver = `-- name: HorizonCarryOver :exec
-INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s WHERE s.started_at < (SELECT frozen_before FROM log_head)
+INSERT INTO sessions SELECT agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at FROM public.sessions s
+WHERE s.started_at < (SELECT frozen_before FROM log_head) OR s.erased_at IS NOT NULL
 `
 
-// What nothing but the old rollups knows: the numbers of sessions below the horizon,
+// What nothing but the old rollups knows: the numbers of sessions below the horizon, and
 func (q *Queries) HorizonCarryOver(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, horizonCarryOver)
 	return err
@@ -274,9 +412,10 @@ func (q *Queries) SessionCount(ctx context.Context) (int64, error) {
 	return count, err
 }
 
-const sessionDeleteOfConversation = `-- name: SessionDeleteOfConversation :exec
+const sessionDeleteOfConversation = `-- name: SessionDeleteOfConversation :many
 DELETE FROM sessions
 WHERE session_id = $1 AND agent_id = $2 AND started_at >= (SELECT frozen_before FROM log_head)
+RETURNING agent_id, session_id, started_at, last_activity_at, last_event_at, closes_at, ended_at, end_reason, event_count, end_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count, agent_char_count, duration_ms, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total, response_ms_max, first_response_ms, awaits_answer, last_user_message_at, repeat_count, friction_count, sentiment_sum, peak_participants, room_name, user_id, rating, engagement_tier, engagement_tenths, quality_tenths, score_version, first_position, last_position, healed_until, erased_at
 `
 
 type SessionDeleteOfConversationParams struct {
@@ -284,9 +423,67 @@ type SessionDeleteOfConversationParams struct {
 	AgentID   string
 }
 
-func (q *Queries) SessionDeleteOfConversation(ctx context.Context, arg SessionDeleteOfConversationParams) error {
-	_, err := q.db.Exec(ctx, sessionDeleteOfConversation, arg.SessionID, arg.AgentID)
-	return err
+func (q *Queries) SessionDeleteOfConversation(ctx context.Context, arg SessionDeleteOfConversationParams) ([]Session, error) {
+	rows, err := q.db.Query(ctx, sessionDeleteOfConversation, arg.SessionID, arg.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.AgentID,
+			&i.SessionID,
+			&i.StartedAt,
+			&i.LastActivityAt,
+			&i.LastEventAt,
+			&i.ClosesAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.EventCount,
+			&i.EndCount,
+			&i.JoinCount,
+			&i.ErrorCount,
+			&i.MessageCount,
+			&i.UserMessageCount,
+			&i.AgentMessageCount,
+			&i.UserCharCount,
+			&i.AgentCharCount,
+			&i.DurationMs,
+			&i.ActiveUs,
+			&i.TurnCount,
+			&i.AnsweredTurnCount,
+			&i.QuickAnswerCount,
+			&i.ResponseMsTotal,
+			&i.ResponseMsMax,
+			&i.FirstResponseMs,
+			&i.AwaitsAnswer,
+			&i.LastUserMessageAt,
+			&i.RepeatCount,
+			&i.FrictionCount,
+			&i.SentimentSum,
+			&i.PeakParticipants,
+			&i.RoomName,
+			&i.UserID,
+			&i.Rating,
+			&i.EngagementTier,
+			&i.EngagementTenths,
+			&i.QualityTenths,
+			&i.ScoreVersion,
+			&i.FirstPosition,
+			&i.LastPosition,
+			&i.HealedUntil,
+			&i.ErasedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const sessionTextDeleteOfConversation = `-- name: SessionTextDeleteOfConversation :exec

@@ -21,11 +21,12 @@ func (q *Queries) SessionCountOpen(ctx context.Context, now time.Time) (int64, e
 	return count, err
 }
 
-const sessionDeleteMany = `-- name: SessionDeleteMany :exec
+const sessionDeleteMany = `-- name: SessionDeleteMany :many
 DELETE FROM sessions s
 USING (SELECT unnest($1::text[]) AS agent_id, unnest($2::text[]) AS session_id,
               unnest($3::timestamptz[]) AS started_at) k
 WHERE s.session_id = k.session_id AND s.agent_id = k.agent_id AND s.started_at = k.started_at
+RETURNING s.agent_id, s.session_id, s.started_at, s.last_activity_at, s.last_event_at, s.closes_at, s.ended_at, s.end_reason, s.event_count, s.end_count, s.join_count, s.error_count, s.message_count, s.user_message_count, s.agent_message_count, s.user_char_count, s.agent_char_count, s.duration_ms, s.active_us, s.turn_count, s.answered_turn_count, s.quick_answer_count, s.response_ms_total, s.response_ms_max, s.first_response_ms, s.awaits_answer, s.last_user_message_at, s.repeat_count, s.friction_count, s.sentiment_sum, s.peak_participants, s.room_name, s.user_id, s.rating, s.engagement_tier, s.engagement_tenths, s.quality_tenths, s.score_version, s.first_position, s.last_position, s.healed_until, s.erased_at
 `
 
 type SessionDeleteManyParams struct {
@@ -34,9 +35,67 @@ type SessionDeleteManyParams struct {
 	StartedAts []time.Time
 }
 
-func (q *Queries) SessionDeleteMany(ctx context.Context, arg SessionDeleteManyParams) error {
-	_, err := q.db.Exec(ctx, sessionDeleteMany, arg.AgentIds, arg.SessionIds, arg.StartedAts)
-	return err
+func (q *Queries) SessionDeleteMany(ctx context.Context, arg SessionDeleteManyParams) ([]Session, error) {
+	rows, err := q.db.Query(ctx, sessionDeleteMany, arg.AgentIds, arg.SessionIds, arg.StartedAts)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.AgentID,
+			&i.SessionID,
+			&i.StartedAt,
+			&i.LastActivityAt,
+			&i.LastEventAt,
+			&i.ClosesAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.EventCount,
+			&i.EndCount,
+			&i.JoinCount,
+			&i.ErrorCount,
+			&i.MessageCount,
+			&i.UserMessageCount,
+			&i.AgentMessageCount,
+			&i.UserCharCount,
+			&i.AgentCharCount,
+			&i.DurationMs,
+			&i.ActiveUs,
+			&i.TurnCount,
+			&i.AnsweredTurnCount,
+			&i.QuickAnswerCount,
+			&i.ResponseMsTotal,
+			&i.ResponseMsMax,
+			&i.FirstResponseMs,
+			&i.AwaitsAnswer,
+			&i.LastUserMessageAt,
+			&i.RepeatCount,
+			&i.FrictionCount,
+			&i.SentimentSum,
+			&i.PeakParticipants,
+			&i.RoomName,
+			&i.UserID,
+			&i.Rating,
+			&i.EngagementTier,
+			&i.EngagementTenths,
+			&i.QualityTenths,
+			&i.ScoreVersion,
+			&i.FirstPosition,
+			&i.LastPosition,
+			&i.HealedUntil,
+			&i.ErasedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 type SessionInsertManyParams struct {

@@ -9,12 +9,13 @@ import (
 	"context"
 )
 
-const supersededDeleteMany = `-- name: SupersededDeleteMany :exec
+const supersededDeleteMany = `-- name: SupersededDeleteMany :many
 
 DELETE FROM superseded x
 USING (SELECT unnest($1::text[]) AS agent_id, unnest($2::text[]) AS session_id,
               unnest($3::bigint[]) AS position) k
 WHERE x.session_id = k.session_id AND x.agent_id = k.agent_id AND x.position = k.position
+RETURNING x.position
 `
 
 type SupersededDeleteManyParams struct {
@@ -24,13 +25,28 @@ type SupersededDeleteManyParams struct {
 }
 
 // Healed messages that count nowhere.
-func (q *Queries) SupersededDeleteMany(ctx context.Context, arg SupersededDeleteManyParams) error {
-	_, err := q.db.Exec(ctx, supersededDeleteMany, arg.AgentIds, arg.SessionIds, arg.Positions)
-	return err
+func (q *Queries) SupersededDeleteMany(ctx context.Context, arg SupersededDeleteManyParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, supersededDeleteMany, arg.AgentIds, arg.SessionIds, arg.Positions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		items = append(items, position)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const supersededDeleteOfConversation = `-- name: SupersededDeleteOfConversation :exec
-DELETE FROM superseded WHERE session_id = $1 AND agent_id = $2
+const supersededDeleteOfConversation = `-- name: SupersededDeleteOfConversation :many
+DELETE FROM superseded WHERE session_id = $1 AND agent_id = $2 RETURNING position
 `
 
 type SupersededDeleteOfConversationParams struct {
@@ -38,15 +54,31 @@ type SupersededDeleteOfConversationParams struct {
 	AgentID   string
 }
 
-func (q *Queries) SupersededDeleteOfConversation(ctx context.Context, arg SupersededDeleteOfConversationParams) error {
-	_, err := q.db.Exec(ctx, supersededDeleteOfConversation, arg.SessionID, arg.AgentID)
-	return err
+func (q *Queries) SupersededDeleteOfConversation(ctx context.Context, arg SupersededDeleteOfConversationParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, supersededDeleteOfConversation, arg.SessionID, arg.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		items = append(items, position)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const supersededInsertMany = `-- name: SupersededInsertMany :exec
+const supersededInsertMany = `-- name: SupersededInsertMany :many
 INSERT INTO superseded (agent_id, session_id, position)
 SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::bigint[])
 ON CONFLICT DO NOTHING
+RETURNING position
 `
 
 type SupersededInsertManyParams struct {
@@ -55,7 +87,22 @@ type SupersededInsertManyParams struct {
 	Positions  []int64
 }
 
-func (q *Queries) SupersededInsertMany(ctx context.Context, arg SupersededInsertManyParams) error {
-	_, err := q.db.Exec(ctx, supersededInsertMany, arg.AgentIds, arg.SessionIds, arg.Positions)
-	return err
+func (q *Queries) SupersededInsertMany(ctx context.Context, arg SupersededInsertManyParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, supersededInsertMany, arg.AgentIds, arg.SessionIds, arg.Positions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var position int64
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		items = append(items, position)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

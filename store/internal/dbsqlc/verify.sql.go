@@ -8,6 +8,8 @@ package dbsqlc
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const verifyDeadLetters = `-- name: VerifyDeadLetters :many
@@ -110,12 +112,13 @@ func (q *Queries) VerifyErasures(ctx context.Context) ([]VerifyErasuresRow, erro
 }
 
 const verifyFollower = `-- name: VerifyFollower :many
-SELECT position, made_with FROM followers WHERE name = $1
+SELECT position, made_with, to_count FROM followers WHERE name = $1
 `
 
 type VerifyFollowerRow struct {
 	Position int64
 	MadeWith string
+	ToCount  pgtype.Date
 }
 
 func (q *Queries) VerifyFollower(ctx context.Context, name string) ([]VerifyFollowerRow, error) {
@@ -127,7 +130,7 @@ func (q *Queries) VerifyFollower(ctx context.Context, name string) ([]VerifyFoll
 	var items []VerifyFollowerRow
 	for rows.Next() {
 		var i VerifyFollowerRow
-		if err := rows.Scan(&i.Position, &i.MadeWith); err != nil {
+		if err := rows.Scan(&i.Position, &i.MadeWith, &i.ToCount); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// A page of sessions has thousands of fields. The rows of the longest lists write
+// their JSON themselves: the same as encoding/json would, in a tenth of the time.
+
+// quickRow is a pointer to such a row.
+type quickRow interface{ appendJSON(b []byte) []byte }
+
+// quickBody is a pointer to a page, or to what embeds one.
+type quickBody interface {
+	bodyJSON(body any) ([]byte, error)
+}
+
+// writeJSON writes a body of a list.
+func writeJSON(w io.Writer, body any) error {
+	quick, ok := body.(quickBody)
+	if !ok {
+		return huma.DefaultJSONFormat.Marshal(w, body)
+	}
+	text, err := quick.bodyJSON(body)
+	if err == nil {
+		_, err = w.Write(text)
+	}
+	return err
+}
+
+// bodyJSON is the JSON of the body that the page is in, with a newline behind it as
+// json.Encoder has it.
+func (p *page[T]) bodyJSON(body any) ([]byte, error) {
+	if _, isQuick := any((*T)(nil)).(quickRow); !isQuick {
+		return encodeJSON(body)
+	}
+	rows := p.Data
+	p.Data = []T{}
+	rest, err := encodeJSON(body)
+	p.Data = rows
+	const before = `{"data":[`
+	if err != nil || !bytes.HasPrefix(rest, []byte(before)) {
+		return encodeJSON(body)
+	}
+	b := make([]byte, 0, len(rest)+1280*len(rows))
+	b = append(b, before...)
+	for i := range rows {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = any(&rows[i]).(quickRow).appendJSON(b)
+	}
+	return append(b, rest[len(before):]...), nil
+}
+
+func encodeJSON(value any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return b.Bytes(), err
+}
+
+func (s *session) appendJSON(b []byte) []byte {
+	b = appendText(b, `{"agent_id":`, s.AgentID)
+	b = appendText(b, `,"session_id":`, s.SessionID)
+	b = appendTime(b, `,"started_at":`, &s.StartedAt)
+	b = appendTime(b, `,"last_activity_at":`, &s.LastActivityAt)
+	b = appendTime(b, `,"closes_at":`, &s.ClosesAt)
+	b = appendText(b, `,"status":`, s.Status)
+	b = appendTextOrNull(b, `,"end_reason":`, s.EndReason)
+	b = appendDecimal(b, `,"duration_s":`, &s.DurationS)
+	b = appendDecimal(b, `,"active_s":`, &s.ActiveS)
+	b = s.appendCounts(b)
+	b = appendDecimal(b, `,"sentiment":`, s.Sentiment)
+	b = appendInt(b, `,"peak_participants":`, int64(s.PeakParticipants))
+	b = appendText(b, `,"room_name":`, s.RoomName)
+	b = appendText(b, `,"user_id":`, s.UserID)
+	b = appendFloat(b, `,"rating":`, s.Rating)
+	b = appendText(b, `,"engagement_tier":`, s.EngagementTier)
+	b = appendTenths(b, `,"engagement_score":`, &s.EngagementScore)
+	b = appendTenths(b, `,"quality_score":`, s.QualityScore)
+	b = appendInt(b, `,"score_version":`, int64(s.ScoreVersion))
+	b = appendInt(b, `,"first_position":`, s.FirstPosition)
+	b = appendInt(b, `,"last_position":`, s.LastPosition)
+	b = appendTime(b, `,"erased_at":`, s.ErasedAt)
+	return append(b, '}')
+}
+
+func (s *session) appendCounts(b []byte) []byte {
+	b = appendInt(b, `,"event_count":`, s.EventCount)
+	b = appendInt(b, `,"join_count":`, s.JoinCount)
+	b = appendInt(b, `,"message_count":`, s.MessageCount)
+	b = appendInt(b, `,"error_count":`, s.ErrorCount)
+	b = appendInt(b, `,"user_message_count":`, s.UserMessageCount)
+	b = appendInt(b, `,"agent_message_count":`, s.AgentMessageCount)
+	b = appendInt(b, `,"user_char_count":`, s.UserCharCount)
+	b = appendInt(b, `,"agent_char_count":`, s.AgentCharCount)
+	b = appendInt(b, `,"turn_count":`, s.TurnCount)
+	b = appendInt(b, `,"answered_turn_count":`, s.AnsweredTurnCount)
+	b = appendIntOrNull(b, `,"response_ms_total":`, s.ResponseMsTotal)
+	b = appendIntOrNull(b, `,"response_ms_max":`, s.ResponseMsMax)
+	b = appendIntOrNull(b, `,"first_response_ms":`, s.FirstResponseMs)
+	b = appendDecimal(b, `,"avg_response_s":`, s.AvgResponseS)
+	b = appendInt(b, `,"quick_answer_count":`, s.QuickAnswerCount)
+	b = appendInt(b, `,"repeat_count":`, s.RepeatCount)
+	return appendInt(b, `,"friction_count":`, s.FrictionCount)
+}
+
+func (m *message) appendJSON(b []byte) []byte {
+	b = appendInt(b, `{"position":`, m.Position)
+	b = appendText(b, `,"agent_id":`, m.AgentID)
+	b = appendText(b, `,"session_id":`, m.SessionID)
+	b = appendTime(b, `,"started_at":`, m.StartedAt)
+	b = appendTime(b, `,"occurred_at":`, &m.OccurredAt)
+	b = appendText(b, `,"role":`, m.Role)
+	b = appendText(b, `,"text":`, m.Text)
+	b = appendInt(b, `,"char_count":`, int64(m.CharCount))
+	b = appendText(b, `,"message_type":`, m.MessageType)
+	b = appendText(b, `,"language":`, m.Language)
+	b = appendText(b, `,"user_id":`, m.UserID)
+	return append(b, '}')
+}
+
+// Each of these appends a member: its name, with what stands before it, and its value.
+
+func appendText(b []byte, name, text string) []byte {
+	b = append(b, name...)
+	if !isPlain(text) {
+		quoted, err := encodeJSON(text)
+		if err != nil {
+			return append(b, `""`...) // a string always marshals
+		}
+		return append(b, bytes.TrimSuffix(quoted, []byte("\n"))...)
+	}
+	b = append(b, '"')
+	b = append(b, text...)
+	return append(b, '"')
+}
+
+// isPlain reports whether a text needs nothing but quotes around it.
+func isPlain(text string) bool {
+	ascii := true
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c == '"', c == '\\':
+			return false
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	return ascii || utf8.ValidString(text) && !strings.ContainsAny(text, "\u2028\u2029")
+}
+
+func appendTextOrNull(b []byte, name string, text *string) []byte {
+	if text == nil {
+		return appendNull(b, name)
+	}
+	return appendText(b, name, *text)
+}
+
+func appendInt(b []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(b, name...), n, 10)
+}
+
+func appendIntOrNull(b []byte, name string, n *int64) []byte {
+	if n == nil {
+		return appendNull(b, name)
+	}
+	return appendInt(b, name, *n)
+}
+
+func appendDecimal(b []byte, name string, n *thousandths) []byte {
+	if n == nil {
+		return appendNull(b, name)
+	}
+	return append(append(b, name...), decimal(int64(*n), 3)...)
+}
+
+func appendTenths(b []byte, name string, n *tenths) []byte {
+	if n == nil {
+		return appendNull(b, name)
+	}
+	return append(append(b, name...), decimal(int64(*n), 1)...)
+}
+
+func appendFloat(b []byte, name string, n *float64) []byte {
+	if n == nil {
+		return appendNull(b, name)
+	}
+	number, err := json.Marshal(*n)
+	if err != nil {
+		return appendNull(b, name) // no rating is infinite
+	}
+	return append(append(b, name...), number...)
+}
+
+func appendTime(b []byte, name string, at *timestamp) []byte {
+	if at == nil {
+		return appendNull(b, name)
+	}
+	return time.Time(*at).UTC().AppendFormat(append(b, name...), timestampLayout)
+}
+
+func appendNull(b []byte, name string) []byte { return append(append(b, name...), "null"...) }
