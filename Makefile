@@ -41,7 +41,7 @@ vet: ## run go vet
 	go vet $(PACKAGES)
 
 .PHONY: lint
-lint: vet bin/tools/staticcheck gosec ## run staticcheck and gosec
+lint: vet bin/tools/staticcheck gosec alerts ## run staticcheck, gosec and promtool
 	bin/tools/staticcheck $(PACKAGES)
 
 # Not G304: the paths that we open are the operator's flags. The rigs and what makes
@@ -51,6 +51,17 @@ lint: vet bin/tools/staticcheck gosec ## run staticcheck and gosec
 gosec: bin/tools/gosec ## look for what is unsafe, with gosec
 	bin/tools/gosec -quiet -exclude-generated -confidence medium -exclude G304 -exclude-dir 'internal/(chaos|bench|conformance|demo)' \
 	  -exclude-dir store/storetest -exclude-dir tools $(PACKAGES)
+
+.PHONY: alerts
+alerts: bin/tools/promtool ## check what deploy/prometheus has, and when each alert fires
+	cd deploy/prometheus && ../../bin/tools/promtool check config --syntax-only prometheus.yml && \
+	  ../../bin/tools/promtool check rules rapport.rules.yml && ../../bin/tools/promtool test rules rapport.rules.test.yml
+
+.PHONY: test-jdbc
+test-jdbc: postgres ## check what a JDBC client finds (Java, and Debian's libpostgresql-jdbc-java)
+	@command -v java >/dev/null && [ -e /usr/share/java/postgresql.jar ] || \
+	  { echo "Java or its driver for Postgres is missing: apt-get install default-jdk-headless libpostgresql-jdbc-java"; exit 1; }
+	go test -count=1 -tags jdbc -run JDBC ./internal/bi
 
 # Needs the Go vulnerability database: run it where that can be reached, before each release and
 # daily, or name a copy with VULNDB=file:///path.
@@ -63,16 +74,24 @@ licences: ## check that every module in the binary has a licence that may be the
 	go test -count=1 -run Licence ./deploy
 
 .PHONY: generate
-generate: bin/tools/sqlc ## generate store/internal/dbsqlc from migrations/ and queries/
+generate: bin/tools/sqlc ## generate store/internal/dbsqlc from migrations/ and queries/, and docs/sql.md from the database
 	bin/tools/sqlc generate
+	@mkdir -p bin
+	go run ./internal/sqldocs/cmd >bin/sql.md && mv bin/sql.md docs/sql.md
 
 .PHONY: check-generated
 check-generated: bin/tools/sqlc ## check that nothing generated is stale
 	bin/tools/sqlc diff
+	@mkdir -p bin
+	go run ./internal/sqldocs/cmd >bin/sql.md && diff docs/sql.md bin/sql.md
 
 .PHONY: bench
 bench: ## measure deliveries per second and their latency, as ratios
 	go run ./internal/bench
+
+.PHONY: bench-queries
+bench-queries: ## measure questions on 1 million sessions, as ratios: SESSIONS, DATA (keeps them for the next time), ONLY
+	go run ./internal/bench/queries $(if $(SESSIONS),-sessions $(SESSIONS)) $(if $(DATA),-data $(DATA)) $(if $(ONLY),-only '$(ONLY)')
 
 .PHONY: hostile
 hostile: ## measure deliveries beside 10,000 wrong signatures a second
@@ -101,6 +120,15 @@ postgres: # says how to get Postgres's server programs where they are missing
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
+
+# Building promtool takes ten minutes of a processor, for all that Prometheus can
+# discover: Debian's will do. It is unpacked, for the package would start a server.
+bin/tools/promtool:
+	@mkdir -p bin/tools
+	@if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" $@; else \
+	  rm -rf bin/tools/prometheus && mkdir bin/tools/prometheus && cd bin/tools/prometheus && \
+	  apt-get -q -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb . && mv usr/bin/promtool .. && cd .. && rm -rf prometheus; \
+	  fi || { echo "promtool is missing: it comes with Prometheus"; exit 1; }
 
 # The versions stand in tools/go.mod, apart from the project's.
 bin/tools/sqlc: TOOL := github.com/sqlc-dev/sqlc/cmd/sqlc

@@ -8,32 +8,23 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/compose-spec/compose-go/v2/cli"
 )
 
-func TestTheContainerCanDoLittle(t *testing.T) {
+func TestTheContainersCanDoLittle(t *testing.T) {
 	t.Parallel()
-	options, err := cli.NewProjectOptions([]string{"../docker-compose.yml"}, cli.WithEnv([]string{
-		"POSTGRES_PASSWORD=a", "RAPPORT_SERVER_PASSWORD=a", "RAPPORT_WEBHOOK_TOKEN=a", "RAPPORT_WEBHOOK_SECRET=a", "RAPPORT_API_TOKEN=a",
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	project, err := options.LoadProject(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	rapport, err := project.GetService("rapport")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !rapport.ReadOnly || !slices.Equal(rapport.CapDrop, []string{"ALL"}) || rapport.Privileged || len(rapport.CapAdd) > 0 ||
-		!slices.Contains(rapport.SecurityOpt, "no-new-privileges:true") {
-		t.Errorf("the root file system is read-only, and there is no capability: %+v", rapport)
-	}
-	if user, _, _ := strings.Cut(rapport.User, ":"); user == "" || user == "0" || user == "root" {
-		t.Errorf("it runs as %q", rapport.User)
+	for name, service := range mustLoad(t, "metabase").Services {
+		if service.Privileged || len(service.CapAdd) > 0 || !slices.Contains(service.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s may do more than it needs", name)
+		}
+		if name == "postgres" {
+			continue // it begins as root, to own its volume
+		}
+		if !service.ReadOnly || !slices.Equal(service.CapDrop, []string{"ALL"}) {
+			t.Errorf("%s: the root file system is read-only, and there is no capability", name)
+		}
+		if user, _, _ := strings.Cut(service.User, ":"); user == "" || user == "0" || user == "root" {
+			t.Errorf("%s runs as %q", name, user)
+		}
 	}
 }
 
