@@ -18,7 +18,7 @@ import (
 type limitFlags struct {
 	APIRate        int `name:"api-rate" default:"10000" placeholder:"N" help:"Requests a second that one API key may send; 0: any number. Default: ${default}, more than a client sends that waits for its answers."`
 	UnprovenRate   int `default:"600" placeholder:"N" help:"Requests a minute without a valid key or proof that one client address (of IPv6: one /64) may send; 0: any number. A proven delivery is never refused for its rate. Default: ${default}."`
-	MaxReads       int `default:"64" placeholder:"N" help:"Requests, other than deliveries, that are answered at once; further ones wait for five seconds, and are then answered 503; 0: any number. Default: ${default}."`
+	MaxReads       int `default:"64" placeholder:"N" help:"Requests, other than deliveries, that are answered at once; further ones wait for five seconds, and are then answered 503; as many lists may be streamed besides, a quarter of them by one key; 0: any number. Default: ${default}."`
 	MaxConnections int `default:"10000" placeholder:"N" help:"Connections that are open at once; further ones wait. From half of them on, none is kept open after an answer. Default: ${default}."`
 }
 
