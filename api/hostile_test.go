@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -71,10 +72,26 @@ func calm(wire *rawWire, request string) string {
 	case status >= 500:
 		return fmt.Sprintf("answered %d: %s", status, body)
 	}
-	if found := leak.FindString(body); found != "" {
+	if found := leaked(body); found != "" {
 		return fmt.Sprintf("the answer tells %q: %s", found, body)
 	}
 	return ""
+}
+
+// clean has the bodies that tell nothing, by their hash: the great documents are the
+// same each time, and looking through them takes longest.
+var clean sync.Map
+
+func leaked(body string) string {
+	hash := sha256.Sum256([]byte(body))
+	if _, known := clean.Load(hash); known {
+		return ""
+	}
+	found := leak.FindString(body)
+	if found == "" {
+		clean.Store(hash, true)
+	}
+	return found
 }
 
 // hasTarget reports whether the request line names something.

@@ -271,7 +271,7 @@ func TestWrongSignaturesBesideValidTraffic(t *testing.T) {
 	p.proven(100, "beside-an-attack") // from the same address
 	close(stop)
 	attackers.Wait()
-	if others.Load() != 0 || refused.Load() == 0 || limited.Load() < refused.Load() {
+	if others.Load() != 0 || refused.Load() == 0 || limited.Load() == 0 {
 		t.Errorf("401: %d, 429: %d, anything else: %d", refused.Load(), limited.Load(), others.Load())
 	}
 	if n := strings.Count(p.output(), "a delivery was refused"); n > 60 {

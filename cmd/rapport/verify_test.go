@@ -54,13 +54,13 @@ func TestVerifyTellsADifferenceInALineAndExitsWith1(t *testing.T) {
 	p := serve(t, nil, env)
 	p.post(chat("s", "one", float64(time.Now().Unix())))
 	p.folded("1")
-	db.Exec(t, "rapport_owner", "UPDATE sessions SET turn_count = 9")
+	db.Exec(t, "rapport_owner", "UPDATE sessions SET peak_participants = 9")
 	out, stderr, code := runRapport(t, []string{"verify"}, env)
 	if code != 1 || stderr != "rapport: what is kept is not what the log says: 1 difference\n" {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 	first, _, _ := strings.Cut(out, "\n")
-	if !strings.HasPrefix(first, "session ") || !strings.HasSuffix(first, ": turn_count is 9, the log says 1") {
+	if !strings.HasPrefix(first, "session ") || !strings.HasSuffix(first, ": peak_participants is 9, the log says 0") {
 		t.Errorf("the first line is %q", first)
 	}
 	if !strings.Contains(out, "\nin sessions ") || !strings.HasSuffix(out, " events/s): 1 difference\n") {
