@@ -36,16 +36,19 @@ func writeJSON(w io.Writer, body any) error {
 	return err
 }
 
-// bodyJSON is the JSON of the body that the page is in, with a newline behind it as
-// json.Encoder has it.
-func (p *page[T]) bodyJSON(body any) ([]byte, error) {
+// bodyJSON is the JSON of the body that the page is in.
+func (p *page[T]) bodyJSON(body any) ([]byte, error) { return splicedJSON(&p.Data, body) }
+
+// splicedJSON is the JSON of a body whose first member, data, is the rows, with a
+// newline behind it as json.Encoder has it.
+func splicedJSON[T any](of *[]T, body any) ([]byte, error) {
 	if _, isQuick := any((*T)(nil)).(quickRow); !isQuick {
 		return encodeJSON(body)
 	}
-	rows := p.Data
-	p.Data = []T{}
+	rows := *of
+	*of = []T{}
 	rest, err := encodeJSON(body)
-	p.Data = rows
+	*of = rows
 	const before = `{"data":[`
 	if err != nil || !bytes.HasPrefix(rest, []byte(before)) {
 		return encodeJSON(body)
@@ -127,6 +130,39 @@ func (m *message) appendJSON(b []byte) []byte {
 	b = appendText(b, `,"message_type":`, m.MessageType)
 	b = appendText(b, `,"language":`, m.Language)
 	b = appendText(b, `,"user_id":`, m.UserID)
+	return append(b, '}')
+}
+
+func (c *bucket) appendJSON(b []byte) []byte {
+	b = time.Time(c.Start).AppendFormat(append(b, `{"start":`...), localTimeLayout)
+	b = appendTime(b, `,"from":`, &c.From)
+	b = appendTime(b, `,"to":`, &c.To)
+	return append(strconv.AppendBool(append(b, `,"partial":`...), c.Partial), '}')
+}
+
+// appendJSON writes the fields of K, and then the metrics.
+func (r *statRow[K]) appendJSON(b []byte) []byte {
+	if quick, ok := any(&r.of).(quickRow); ok {
+		b = quick.appendJSON(b)
+	} else if of, err := encodeJSON(&r.of); err == nil { // structs of texts and numbers always marshal
+		b = append(b, bytes.TrimSuffix(of, []byte("\n"))...)
+	}
+	if len(r.numbers) == 0 {
+		return b
+	}
+	b[len(b)-1] = ','
+	return r.appendMembers(b)
+}
+
+// appendMembers writes the metrics in their order, and a brace.
+func (n *statNumbers) appendMembers(b []byte) []byte {
+	for i, m := range n.metrics {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendQuote(b, m.name), ':')
+		b = n.numbers[i].append(b)
+	}
 	return append(b, '}')
 }
 

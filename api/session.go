@@ -1,7 +1,6 @@
 package api
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -130,16 +129,24 @@ func (tenths) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: hum
 
 // decimal is n with its last places digits behind the point.
 func decimal(n int64, places int) []byte {
-	var text []byte
+	var text [24]byte // the longest int64, its sign and a point
+	at := len(text)
+	size := uint64(n)
 	if n < 0 {
-		text, n = append(text, '-'), -n
+		size = -size
 	}
-	digits := strconv.AppendInt(nil, n, 10)
-	for len(digits) <= places {
-		digits = append([]byte{'0'}, digits...)
+	for place := 0; size > 0 || place <= places; place++ {
+		if place == places {
+			at--
+			text[at] = '.'
+		}
+		at--
+		text[at] = byte('0' + size%10)
+		size /= 10
 	}
-	point := len(digits) - places
-	text = append(text, digits[:point]...)
-	text = append(text, '.')
-	return append(text, digits[point:]...)
+	if n < 0 {
+		at--
+		text[at] = '-'
+	}
+	return text[at:]
 }

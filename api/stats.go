@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -105,20 +104,7 @@ type statNumbers struct {
 }
 
 // MarshalJSON writes the metrics in their order.
-func (n statNumbers) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
-	for i, m := range n.metrics {
-		text, err := n.numbers[i].MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(strconv.AppendQuote(b, m.name), ':'), text...)
-	}
-	return append(b, '}'), nil
-}
+func (n statNumbers) MarshalJSON() ([]byte, error) { return n.appendMembers([]byte{'{'}), nil }
 
 // Schema describes it to huma.
 func (statNumbers) Schema(huma.Registry) *huma.Schema {

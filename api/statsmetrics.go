@@ -134,14 +134,16 @@ type figure struct {
 }
 
 // MarshalJSON writes all its decimals.
-func (n figure) MarshalJSON() ([]byte, error) {
+func (n figure) MarshalJSON() ([]byte, error) { return n.append(nil), nil }
+
+func (n figure) append(b []byte) []byte {
 	switch {
 	case !n.known:
-		return []byte("null"), nil
+		return append(b, "null"...)
 	case n.decimals == 0:
-		return strconv.AppendInt(nil, n.n, 10), nil
+		return strconv.AppendInt(b, n.n, 10)
 	}
-	return decimal(n.n, n.decimals), nil
+	return append(b, decimal(n.n, n.decimals)...)
 }
 
 // compare orders numbers of one metric; nulls come last in both directions.

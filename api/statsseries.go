@@ -40,6 +40,8 @@ type timeseriesBody struct {
 
 func (b timeseriesBody) table() *statTable { return tableOf(b.metrics, b.Data) }
 
+func (b *timeseriesBody) bodyJSON(body any) ([]byte, error) { return splicedJSON(&b.Data, body) }
+
 func (s *server) timeseries(ctx context.Context, in *timeseriesInput) (*answer[timeseriesBody], error) {
 	filter, err := in.resolve(ctx, s.now())
 	if err != nil {
@@ -104,12 +106,14 @@ func (v interval) meets(t time.Time, place *time.Location) bool {
 	return !starts[0].Equal(t)
 }
 
+const localTimeLayout = `"2006-01-02T15:04:05Z07:00"`
+
 // localTime is RFC 3339 with the offset of its place in JSON.
 type localTime time.Time
 
 // MarshalJSON writes it.
 func (t localTime) MarshalJSON() ([]byte, error) {
-	return time.Time(t).AppendFormat(nil, `"2006-01-02T15:04:05Z07:00"`), nil
+	return time.Time(t).AppendFormat(nil, localTimeLayout), nil
 }
 
 // Schema describes it to huma.

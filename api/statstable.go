@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -22,20 +21,7 @@ type statRow[K any] struct {
 }
 
 // MarshalJSON writes the fields of K, and then the metrics.
-func (r statRow[K]) MarshalJSON() ([]byte, error) {
-	of, err := json.Marshal(r.of)
-	if err != nil {
-		return nil, err
-	}
-	numbers, err := r.statNumbers.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	if len(r.numbers) == 0 {
-		return of, nil
-	}
-	return append(append(bytes.TrimSuffix(of, []byte("}")), ','), numbers[1:]...), nil
-}
+func (r statRow[K]) MarshalJSON() ([]byte, error) { return r.appendJSON(nil), nil }
 
 // Schema describes it to huma.
 func (statRow[K]) Schema(r huma.Registry) *huma.Schema {
@@ -176,7 +162,7 @@ func table[R, I any, B tableBody, P tableInput[I]](s *server, op huma.Operation,
 			ctx.AppendHeader("Vary", "Accept")
 			ctx.SetHeader("Content-Type", contentTypeOf(formatJSON))
 			ctx.SetStatus(http.StatusOK)
-			_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), &out.Body) // it fails only if the client is gone
+			_ = writeJSON(ctx.BodyWriter(), &out.Body) // it fails only if the client is gone
 		}}, nil
 	})
 }
