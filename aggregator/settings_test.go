@@ -15,10 +15,16 @@ import (
 	"rapport/store/storetest"
 )
 
+// made is what followers.made_with tells.
+type made struct {
+	rapport.Settings
+	Totals bool
+}
+
 // rebuilt is what a rebuild leaves: no sessions yet, to be made with other settings.
-func rebuilt(t *testing.T, db *storetest.Database, settings any) {
+func rebuilt(t *testing.T, db *storetest.Database, with any) {
 	t.Helper()
-	text, err := json.Marshal(settings)
+	text, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +44,7 @@ func TestAFollowerAdoptsTheSettingsOfARebuild(t *testing.T) {
 
 	settings := rapport.DefaultSettings()
 	settings.IdleTimeout = 30 * time.Second
-	rebuilt(t, db, settings)
+	rebuilt(t, db, made{settings, true})
 	caughtUp(t, db)
 	var want []rapport.Session
 	for _, w := range rapport.NewFold(settings).Windows(events) {
@@ -69,11 +75,12 @@ func TestAnOlderBinaryLeavesNewerRollupsAlone(t *testing.T) {
 	newer := rapport.DefaultSettings()
 	newer.ScoreVersion++
 	for name, settings := range map[string]any{
-		"of a newer score version": newer,
+		"of a newer score version": made{newer, true},
 		"of rules that it does not know": struct {
-			rapport.Settings
+			made
 			Moon bool
-		}{rapport.DefaultSettings(), true},
+		}{made{rapport.DefaultSettings(), true}, true},
+		"of an older one, which keeps no totals": rapport.DefaultSettings(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +98,7 @@ func TestAnOlderBinaryLeavesNewerRollupsAlone(t *testing.T) {
 			}
 			put(t, db, say("s", 1, "two")...) // deliveries go on
 			wantLetters(t, db)
-			rebuilt(t, db, rapport.DefaultSettings())
+			rebuilt(t, db, made{rapport.DefaultSettings(), true})
 			caughtUp(t, db)
 		})
 	}

@@ -13,7 +13,7 @@ const tagStatistics = "statistics"
 
 // statsMeaning is what every number has in common.
 const statsMeaning = "Every number is one over the sessions that started in [from, to) and pass the filters: those that GET /sessions lists. " +
-	"Sessions that are gone for their age still count, unless something else than agent_id filters."
+	"Sessions that are gone for their age still count, by whole quarter hours of UTC, unless something else than agent_id filters."
 
 func (s *server) registerStats() {
 	read(s, huma.Operation{

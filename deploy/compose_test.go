@@ -94,7 +94,7 @@ func TestTheServicesAreWiredTogether(t *testing.T) {
 			t.Errorf("the data sources of Grafana don't know %s", variable)
 		}
 	}
-	if roles := strings.Join(lines(t, "postgres/10-roles.sh"), "\n"); !strings.Contains(roles, "CREATE ROLE "+told("grafana", "RAPPORT_READER")+" LOGIN") {
+	if roles := strings.Join(lines(t, "postgres/10-roles.sh"), "\n"); !strings.Contains(roles, "ALTER ROLE "+told("grafana", "RAPPORT_READER")+" LOGIN") {
 		t.Error("nobody makes Grafana's role")
 	}
 	scraped := strings.Join(lines(t, "prometheus/prometheus.yml"), "\n")

@@ -125,6 +125,9 @@ COMMENT ON VIEW current_event_counts IS 'The table event_counts, for the views o
 ALTER TABLE followers ADD COLUMN to_count date;
 COMMENT ON COLUMN followers.to_count IS 'Sessions and events from this UTC month on are not in session_totals and event_counts yet; null if all are, and for other followers than sessions.';
 UPDATE followers SET to_count = '2015-01-01' WHERE name = 'sessions' AND position > 0;
+-- An older server that still runs would not count: it stands still, for it does not
+-- know these settings.
+UPDATE followers SET made_with = left(made_with, -1) || ',"Totals":true}' WHERE name = 'sessions' AND made_with <> '';
 
 CREATE TABLE moved_counts (
     month       date   NOT NULL,

@@ -204,10 +204,24 @@ COMMENT ON COLUMN analytics.metrics.metric IS 'Its name.';
 COMMENT ON COLUMN analytics.metrics.unit IS 'Its unit, and its range.';
 COMMENT ON COLUMN analytics.metrics.description IS 'What it is.';
 
+-- +goose StatementBegin
+CREATE FUNCTION check_times(since timestamptz, until timestamptz) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF since IS NULL OR until IS NULL OR NOT isfinite(since) OR NOT isfinite(until) THEN
+        RAISE EXCEPTION 'from and to must be times' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF until <= since THEN
+        RAISE EXCEPTION 'to must be later than from' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END $$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION check_times IS 'Refuses what is no time from one instant to a later one.';
+
 -- The begins of the intervals that [since, until) meets on the clock and calendar of a
 -- place, in order. Nowhere is local time off UTC by anything but whole quarter hours,
 -- since 2015. What is set forward over midnight begins its day later; a midnight that
--- comes twice counts the first time.
+-- comes twice counts the first time. An interval does not hold all of Postgres's time, so
+-- lengths are told from the ends.
 -- +goose StatementBegin
 CREATE FUNCTION interval_starts(since timestamptz, until timestamptz, every text, tz text) RETURNS timestamptz[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
@@ -218,25 +232,22 @@ DECLARE
     quarter CONSTANT interval := '15 minutes';
     origin  CONSTANT timestamptz := '2015-01-01 00:00:00+00';
 BEGIN
-    IF since IS NULL OR until IS NULL OR NOT isfinite(since) OR NOT isfinite(until) THEN
-        RAISE EXCEPTION 'from and to must be times' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF until <= since THEN
-        RAISE EXCEPTION 'to must be later than from' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF tz IS NULL OR tz !~ '^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$' THEN
+    PERFORM public.check_times(since, until);
+    IF tz IS NULL OR tz !~ '^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$' THEN
         RAISE EXCEPTION 'tz must be the name of a time zone, such as Europe/Berlin' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF step = 'auto' THEN -- what comes closest to 50 intervals, by ratio
         SELECT v.name INTO step
         FROM (VALUES ('minute', 60), ('five_minutes', 300), ('quarter_hour', 900), ('hour', 3600), ('day', 86400), ('week', 604800),
                      ('month', 2628000)) v (name, seconds)
-        ORDER BY abs(ln(extract(epoch FROM until - since) / v.seconds / 50)), v.seconds LIMIT 1;
+        ORDER BY abs(ln((extract(epoch FROM until) - extract(epoch FROM since)) / v.seconds / 50)), v.seconds LIMIT 1;
     END IF;
     length := CASE step WHEN 'minute' THEN '1 minute' WHEN 'five_minutes' THEN '5 minutes' WHEN 'quarter_hour' THEN '15 minutes'
         WHEN 'hour' THEN '1 hour' WHEN 'day' THEN '1 day' WHEN 'week' THEN '7 days' WHEN 'month' THEN '1 month' END;
     IF length IS NULL THEN
         RAISE EXCEPTION 'interval must be minute, five_minutes, quarter_hour, hour, day, week, month or auto'
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF extract(epoch FROM until - since) / extract(epoch FROM length) > 10500 THEN
+    ELSIF (extract(epoch FROM until) - extract(epoch FROM since)) / extract(epoch FROM length) > 10500 THEN
         RAISE EXCEPTION 'more than 10,000 intervals: ask for longer ones, or for less time' USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
@@ -273,7 +284,7 @@ RETURN (SELECT (h.halved * 64 + (greatest(value, 0) >> h.halved))::smallint
         FROM (SELECT greatest(0, length(ltrim(greatest(value, 0)::bit(64)::text, '0')) - 7) AS halved) h);
 COMMENT ON FUNCTION histogram_bin IS 'The bin of a value in the histograms of session_totals.';
 
--- As rapport.TotalsOf, of each session.
+-- As rapport.TotalsOf, of each session: a rating is rounded as the float that it is.
 CREATE VIEW single_totals AS
 SELECT s.agent_id, s.started_at, 1::bigint AS sessions,
        (s.engagement_tier = 'bounced')::integer::bigint AS bounced, (s.engagement_tier = 'engaged')::integer::bigint AS engaged,
@@ -286,14 +297,15 @@ SELECT s.agent_id, s.started_at, 1::bigint AS sessions,
        (s.quality_tenths IS NOT NULL)::integer::bigint AS judged,
        coalesce(round(s.sentiment_sum / nullif(s.user_message_count, 0)::numeric), 0)::bigint AS sentiment_thousandths,
        (s.user_message_count > 0)::integer::bigint AS felt,
-       CASE WHEN s.rating <> 'NaN' THEN round(least(greatest(s.rating, -1000000), 1000000)::numeric * 1000)::bigint ELSE 0 END AS rating_thousandths,
-       coalesce(s.rating <> 'NaN', false)::integer::bigint AS rated,
+       coalesce((trunc(r.told) + CASE WHEN abs(r.told - trunc(r.told)) >= 0.5 THEN sign(r.told) ELSE 0 END)::bigint, 0)::bigint AS rating_thousandths,
+       (r.told IS NOT NULL)::integer::bigint AS rated,
        ARRAY[histogram_bin(s.duration_ms)] AS duration_bins, '{1}'::bigint[] AS duration_counts,
        CASE WHEN s.answered_turn_count > 0
             THEN ARRAY[histogram_bin((2 * s.response_ms_total + s.answered_turn_count) / (2 * s.answered_turn_count))]
             ELSE '{}' END AS response_bins,
        CASE WHEN s.answered_turn_count > 0 THEN '{1}'::bigint[] ELSE '{}' END AS response_counts
-FROM current_sessions s;
+FROM current_sessions s
+CROSS JOIN LATERAL (SELECT CASE WHEN s.rating <> 'NaN' THEN least(greatest(s.rating, -1000000), 1000000) * 1000 END AS told) r;
 COMMENT ON VIEW single_totals IS 'The totals of each session alone, for what is no whole quarter hour.';
 
 -- Each bucket is made of the largest grains that fit into it, and of single sessions
@@ -461,7 +473,7 @@ RETURNS TABLE (metric text, value numeric, unit text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM public.interval_starts($1, $2, 'month', 'UTC'); -- refuses what is no time
+    PERFORM public.check_times($1, $2);
     RETURN QUERY
     SELECT m.metric, coalesce(v.value, CASE WHEN m.unit = 'count' THEN 0 END), m.unit
     FROM (SELECT n.*, row_number() OVER () AS place FROM analytics.metrics n) m
@@ -484,11 +496,13 @@ RETURNS TABLE (key text, value numeric)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 #variable_conflict use_column
 DECLARE
-    starts timestamptz[] := public.interval_starts($3, $4, CASE $2 WHEN 'hour_of_day' THEN 'hour' WHEN 'weekday' THEN 'day' ELSE 'month' END, $5);
+    starts timestamptz[] := CASE $2 WHEN 'hour_of_day' THEN public.interval_starts($3, $4, 'hour', $5)
+                                    WHEN 'weekday' THEN public.interval_starts($3, $4, 'day', $5) END;
     begins timestamptz[] := ARRAY(SELECT greatest(s, $3) FROM unnest(starts) WITH ORDINALITY u (s, i) ORDER BY i);
     counts boolean := EXISTS (SELECT FROM analytics.metrics m WHERE m.metric = $1 AND m.unit = 'count');
 BEGIN
     IF $2 = 'agent' THEN
+        PERFORM public.check_times($3, $4);
         RETURN QUERY
         SELECT a.key, a.value
         FROM (SELECT v.key, max(v.value) FILTER (WHERE v.metric = $1) AS value -- also of agents whose sessions have none
@@ -528,7 +542,7 @@ RETURNS TABLE (step text, sessions bigint, share_of_first numeric, share_of_prev
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM public.interval_starts($1, $2, 'month', 'UTC'); -- refuses what is no time
+    PERFORM public.check_times($1, $2);
     RETURN QUERY
     SELECT f.step, f.sessions, round(f.sessions / nullif(first_value(f.sessions) OVER w, 0)::numeric, 4),
            round(f.sessions / nullif(lag(f.sessions, 1, f.sessions) OVER w, 0)::numeric, 4)
@@ -557,6 +571,6 @@ share_of_previous: of those of the step before, 0 to 1; null if there are none.'
 DROP FUNCTION analytics.funnel, analytics.breakdown, analytics.stats, analytics.timeseries;
 DROP FUNCTION metric_values, bucket_totals;
 DROP VIEW single_totals;
-DROP FUNCTION histogram_bin, interval_starts;
+DROP FUNCTION histogram_bin, interval_starts, check_times;
 DROP VIEW analytics.metrics, analytics.errors_hourly, analytics.errors, analytics.event_types, analytics.sessions_hourly, analytics.activity_hourly, analytics.agents;
 DROP INDEX events_errors_idx;

@@ -33,7 +33,7 @@ BEGIN
         drop_session_texts FROM PUBLIC;
     REVOKE ALL ON FUNCTION search_text, search_words, search_hash, search_mark, search_marks, search_vector, search_any, search_block,
         settle_search, hold_search FROM PUBLIC;
-    REVOKE ALL ON FUNCTION interval_starts, histogram_bin, bucket_totals, metric_values, analytics.timeseries, analytics.stats,
+    REVOKE ALL ON FUNCTION check_times, interval_starts, histogram_bin, bucket_totals, metric_values, analytics.timeseries, analytics.stats,
         analytics.breakdown, analytics.funnel FROM PUBLIC;
     -- Whoever looks around with a BI tool finds the schema analytics, and nothing else of ours.
     REVOKE ALL ON FUNCTION event_rank, count_text, grain_start, refuse_change, refuse_audit_change, guard_event, move_count,

@@ -286,19 +286,26 @@ func (db *DB) MadeWith(ctx context.Context, follower string) (rapport.Settings, 
 	if err != nil {
 		return rapport.Settings{}, fmt.Errorf("reading the settings of %q: %w", follower, err)
 	}
-	var settings rapport.Settings
-	if err := json.Unmarshal([]byte(text), &settings); err != nil {
+	var with madeWith
+	if err := json.Unmarshal([]byte(text), &with); err != nil {
 		return rapport.Settings{}, fmt.Errorf("reading the settings of %q: %w", follower, err)
 	}
-	if again, err := settingsText(settings); err != nil || again != text {
+	if again, err := settingsText(with.Settings); err != nil || again != text {
 		return rapport.Settings{}, fmt.Errorf("%q is made with rules that this rapport does not know: run the newer rapport", follower)
 	}
-	return settings, nil
+	return with.Settings, nil
+}
+
+// madeWith is what followers.made_with tells. A server that does not know all of it
+// stands still: one that is older than a table would not keep it, while others do.
+type madeWith struct {
+	rapport.Settings
+	Totals bool // session_totals and event_counts are kept as well: see 00010_totals.sql
 }
 
 // settingsText is how followers.made_with tells settings.
 func settingsText(settings rapport.Settings) (string, error) {
-	text, err := json.Marshal(settings)
+	text, err := json.Marshal(madeWith{Settings: settings, Totals: true})
 	if err != nil {
 		return "", fmt.Errorf("writing the settings down: %w", err)
 	}

@@ -169,6 +169,8 @@ var attacks = []struct{ query, outcome string }{
 	// What runs with the rights of its owner.
 	{"SELECT * FROM timeseries('sessions', now() - interval '1 day', now(), 'hour', 'UTC''; SELECT note FROM public.leaky')", "22023"},
 	{"SELECT * FROM timeseries('note FROM public.leaky --', now() - interval '1 day', now())", "22023"},
+	{"SELECT * FROM timeseries('sessions', '4713-01-01 BC', '294276-12-31', 'month')", "22023"},
+	{"SELECT * FROM timeseries('sessions', '4713-01-01 BC', '294276-12-31', 'auto')", "22023"},
 	{"SELECT * FROM breakdown('sessions', 'note', now() - interval '1 day', now())", "22023"},
 	{"SELECT * FROM stats(now() - interval '1 day', now(), (SELECT note FROM public.leaky))", denied},
 	{"SELECT public.move_horizon(NULL, NULL)", unknown},

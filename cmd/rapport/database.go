@@ -123,7 +123,9 @@ func (d *database) migrated(ctx context.Context, migrate bool, logger *slog.Logg
 // migrate checks the schema, and migrates it first if it is old and that is wanted.
 func (d *database) migrate(ctx context.Context, db *store.DB, wanted bool, logger *slog.Logger) error {
 	err := db.CheckSchema(ctx)
-	if !errors.Is(err, store.ErrSchemaOld) || !wanted {
+	// Without rights there may be another server that is just about to give them.
+	beside := errors.Is(err, store.ErrNotServer) && d.OwnerURL != d.ServerURL
+	if !wanted || !errors.Is(err, store.ErrSchemaOld) && !beside {
 		return err
 	}
 	migrated, err := store.Migrate(ctx, d.OwnerURL)

@@ -341,6 +341,16 @@ func TestAnOwnerWhoMayNotGrantIsTold(t *testing.T) {
 	}
 }
 
+// TestServersStartAtOnce: one finds the tables that another has just made, before that
+// one has given it rights.
+func TestServersStartAtOnce(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	db.Exec(t, "rapport_owner", "REVOKE ALL ON goose_db_version FROM rapport_server")
+	p := serve(t, nil, "RAPPORT_DATABASE_URL="+db.URL("rapport_server"), "RAPPORT_OWNER_DATABASE_URL="+db.URL("rapport_owner"))
+	p.post(roomJoin)
+}
+
 func TestMigrateAndTwoRoles(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewEmpty(t, "template0")

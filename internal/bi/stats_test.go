@@ -3,6 +3,7 @@ package bi
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rapport"
 	"rapport/api"
 	"rapport/internal/bench/history"
 	"rapport/store/ingest"
@@ -214,6 +216,44 @@ func otherFunctionsAgreeWithTheAPI(t *testing.T, db *storetest.Database) {
 				here = lines(t, conn, "SELECT key, value::text FROM analytics.breakdown($1, $2, $3::text::timestamptz, $4::text::timestamptz, $5, $6)",
 					metric, by, q.from, q.to, q.place, q.agentOrNull())
 				sameLines(t, fmt.Sprint("breakdown ", by, " ", metric), here, there)
+			}
+		}
+	}
+}
+
+// TestRatingsAndEndlessTimesAreTheAPIs: ratings whose thousandths are no floats, within a
+// quarter hour, so that the sessions themselves are summed up; and a time that is longer
+// than any time series.
+func TestRatingsAndEndlessTimesAreTheAPIs(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	at := time.Date(2026, 9, 20, 10, 1, 0, 0, time.UTC)
+	var events []*rapport.Event
+	for i, rating := range []float64{0.5005, 1.0015, -0.5075, 2.0005, 1e300, 4.5, math.NaN()} {
+		events = append(events, &rapport.Event{
+			Type: rapport.SessionEnd, AgentID: "rated", SessionID: fmt.Sprint("s", i), Rating: &rating,
+			OccurredAt: at.Add(time.Duration(i) * time.Second), ReceivedAt: at, Fingerprint: rapport.Fingerprint{byte(i)}, Payload: []byte("{}"),
+		})
+	}
+	if _, err := db.Append(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	rebuild(t, db)
+	handler, conn := server(t, db), connect(t, db, "rapport_reader")
+	for i := range events {
+		from := at.Add(time.Duration(i) * time.Second)
+		for _, to := range []time.Time{from.Add(time.Microsecond), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+			q := question{from: from.Format(time.RFC3339Nano), to: to.Format(time.RFC3339Nano), place: "UTC"}
+			_, whole := get(t, handler, "/stats", q.query())
+			there := said(whole["data"].(map[string]any)["avg_rating"])
+			for _, sql := range []string{
+				"SELECT value::text FROM analytics.stats($1::text::timestamptz, $2::text::timestamptz) WHERE metric = 'avg_rating'",
+				"SELECT value::text FROM analytics.breakdown('avg_rating', 'agent', $1::text::timestamptz, $2::text::timestamptz)",
+			} {
+				sameLines(t, fmt.Sprint("avg_rating ", q), lines(t, conn, sql, q.from, q.to), []string{there})
+			}
+			if got := lines(t, conn, "SELECT sessions::text FROM analytics.funnel($1::text::timestamptz, $2::text::timestamptz) LIMIT 1", q.from, q.to); got[0] == "0" {
+				t.Error("the funnel has no session")
 			}
 		}
 	}

@@ -115,6 +115,9 @@ func (i *Import) read(ctx context.Context, in io.Reader, batches chan<- batch) e
 		return nil
 	}
 	for {
+		if err := ctx.Err(); err != nil { // also where nothing comes of the lines
+			return err
+		}
 		text, err := lines.next()
 		switch {
 		case err == io.EOF:

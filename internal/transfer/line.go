@@ -32,6 +32,21 @@ func (l *line) isExported() bool {
 	return l.Position != nil && l.ReceivedAt != nil && l.Fingerprint != nil
 }
 
+// names reports whether a line has the three all the same, even if they can't be read: it
+// is then no delivery, which would become another event.
+func names(text []byte) bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(text, &fields) != nil {
+		return false
+	}
+	for _, name := range []string{"position", "received_at", "fingerprint"} {
+		if _, ok := fields[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // mayBeExported is quick, for most lines of deliveries.
 func mayBeExported(text []byte) bool {
 	return bytes.Contains(text, []byte(`"fingerprint"`)) && bytes.Contains(text, []byte(`"received_at"`))
@@ -69,7 +84,7 @@ func (d *decoder) decode(number int64, text []byte) read {
 	if mayBeExported(text) {
 		var l line
 		err := json.Unmarshal(text, &l) // what is of another kind leaves the rest readable
-		if l.isExported() {
+		if l.isExported() || names(text) {
 			d.exported(&l, err, &r)
 			return r
 		}
@@ -101,6 +116,10 @@ func (d *decoder) delivery(body []byte, r *read) {
 func (d *decoder) exported(l *line, broken error, r *read) {
 	if broken != nil {
 		r.refused = fmt.Errorf("the exported event can't be read, export it with `rapport export events --format ndjson`: %w", broken)
+		return
+	}
+	if !l.isExported() {
+		r.refused = errors.New("the exported event is not as it was: its position, received_at or fingerprint is null")
 		return
 	}
 	if l.Erasure != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -281,6 +282,13 @@ func TestAChangedExportIsRefused(t *testing.T) {
 		"the receipt": func(line string) string {
 			return strings.Replace(line, `"received_at":"2026`, `"received_at":"2099`, 1)
 		},
+		"no receipt": func(line string) string {
+			return strings.Replace(line, `"received_at":"2026`, `"received_at":"soon`, 1)
+		},
+		"a null": func(line string) string {
+			return strings.Replace(line, `"fingerprint":"`, `"fingerprint":null,"was":"`, 1)
+		},
+		"a number": func(line string) string { return strings.Replace(line, `"position":`, `"position":0.`, 1) },
 	} {
 		for line := range strings.Lines(text) {
 			if !strings.Contains(line, "Where is it?") {
@@ -290,6 +298,25 @@ func TestAChangedExportIsRefused(t *testing.T) {
 				t.Errorf("%s: %v", name, &done)
 			}
 		}
+	}
+}
+
+// blank is a file of empty lines without an end.
+type blank struct{}
+
+func (blank) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '\n'
+	}
+	return len(p), nil
+}
+
+func TestAnImportOfNothingEndsWhenItIsCutOff(t *testing.T) {
+	t.Parallel()
+	ctx, cut := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cut()
+	if done, err := importing(storetest.New(t)).Run(ctx, blank{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, %+v", err, done)
 	}
 }
 

@@ -13,12 +13,16 @@ import (
 const (
 	restrainedMemory = 512 << 20 // bytes of its own, beside the shared ones
 	restrainedNice   = 10        // a tenth of the weight of a process of nice 0
+	restrainedCPU    = 90        // seconds, more than what can be stopped ever has
 )
 
 // Restrain holds a backend of a private Postgres back for as long as it lives: Postgres
 // itself has no bound on the memory of a statement, and one that the system ends for
-// its memory takes all other connections with it. It is an error where the
-// system doesn't let this process do that.
+// its memory takes all other connections with it. Some functions of Postgres hear of no
+// cancellation, for days if they are given enough: meanwhile what all others write could
+// not be cleaned up, and deliveries would become slower and slower. So the system ends
+// those for their time; Postgres starts anew then, within seconds. It is an error where
+// the system doesn't let this process do that.
 func Restrain(pid int) error {
 	if os.Geteuid() != 0 {
 		return restrain(pid)
@@ -57,6 +61,11 @@ func restrain(pid int) error {
 	limit := &unix.Rlimit{Cur: restrainedMemory, Max: restrainedMemory}
 	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, limit, nil); err != nil {
 		return fmt.Errorf("limiting the memory of a statement: %w", err)
+	}
+	// Both limits: at the first one alone it would leave its memory in a file.
+	limit = &unix.Rlimit{Cur: restrainedCPU, Max: restrainedCPU}
+	if err := unix.Prlimit(pid, unix.RLIMIT_CPU, limit, nil); err != nil {
+		return fmt.Errorf("limiting the time of a statement: %w", err)
 	}
 	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, restrainedNice); err != nil {
 		return fmt.Errorf("lowering the priority of a statement: %w", err)

@@ -900,7 +900,7 @@ type SingleTotal struct {
 	Judged               int64
 	SentimentThousandths int64
 	Felt                 int64
-	RatingThousandths    int32
+	RatingThousandths    int64
 	Rated                int64
 	DurationBins         interface{}
 	DurationCounts       []int64
