@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -25,7 +26,7 @@ type Limits struct {
 	UnprovenRate int // requests a minute without a valid proof that one address may send
 	Reads        int // requests, other than deliveries and probes, that are answered at once
 
-	Hold time.Duration // what an address over UnprovenRate waits for each refusal
+	Hold time.Duration // what an address over UnprovenRate waits for each refusal, on average
 }
 
 // RefusalHold is the Limits.Hold that a server should have. Who floods it comes no
@@ -175,7 +176,8 @@ func (c *unprovenCounter) WriteHeader(status int) {
 func (c *unprovenCounter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // holdBack lets somebody who sends too much wait, while there are seats. It holds
-// nothing but the connection.
+// nothing but the connection. Not all wait equally long: who came together would come
+// together again.
 func (l *limiters) holdBack(ctx context.Context) {
 	select {
 	case l.held <- struct{}{}:
@@ -183,7 +185,7 @@ func (l *limiters) holdBack(ctx context.Context) {
 		return
 	}
 	defer func() { <-l.held }()
-	over := time.NewTimer(l.hold)
+	over := time.NewTimer(l.hold/2 + rand.N(l.hold+1))
 	defer over.Stop()
 	select {
 	case <-over.C:

@@ -107,14 +107,15 @@ func TestWhoFloodsWaitsForTheRefusal(t *testing.T) {
 			t.Errorf("where too many wait already, one more waits %v", waited)
 		}
 		crowd.Wait()
-		if waited := time.Since(began); waited != time.Second {
+		waited := time.Since(began)
+		if waited < time.Second || waited > 3*time.Second/2 { // the last of very many
 			t.Errorf("they wait %v", waited)
 		}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
 		l.holdBack(gone)
-		if waited := time.Since(began); waited != time.Second {
-			t.Errorf("who has left is waited for: %v", waited)
+		if time.Since(began) != waited {
+			t.Errorf("who has left is waited for: %v", time.Since(began))
 		}
 	})
 }

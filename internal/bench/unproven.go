@@ -145,6 +145,10 @@ const (
 	validRate  = 200
 )
 
+// attackLead is how long the attack goes on before and after what is measured: the
+// attacker first makes its requests, which takes the processor from everybody.
+const attackLead = 2 * time.Second
+
 // hostile compares the latency of deliveries on a quiet server with that beside
 // very many wrong signatures, over few connections and over many.
 func hostile(ctx context.Context, s *system, o options) error {
@@ -166,11 +170,12 @@ func besides(ctx context.Context, s *system, g *generator, connections int, o op
 		}
 		attack := o
 		attack.forge, attack.rate, attack.connections = true, attackRate, connections
-		attack.duration = o.duration + time.Second // it begins before and ends after
+		attack.duration = o.duration + 2*attackLead
 		var rate float64
 		var attackErr error
 		var attacker sync.WaitGroup
 		attacker.Go(func() { rate, attackErr = load(ctx, s.addr, attack) })
+		time.Sleep(attackLead)
 		b, err := paced(s.addr, g, o.duration)
 		attacker.Wait()
 		if err != nil || attackErr != nil {
