@@ -185,7 +185,7 @@ func (l *limiters) holdBack(ctx context.Context) {
 		return
 	}
 	defer func() { <-l.held }()
-	over := time.NewTimer(l.hold/2 + rand.N(l.hold+1))
+	over := time.NewTimer(l.hold/2 + rand.N(l.hold+1)) // #nosec G404 -- no secret
 	defer over.Stop()
 	select {
 	case <-over.C:
