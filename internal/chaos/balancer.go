@@ -86,8 +86,9 @@ func (b *back) watch(ctx context.Context) {
 
 // ServeHTTP hands a request to the next server that is ready.
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	for range b.backs {
-		next := b.backs[b.turn.Add(1)%uint64(len(b.backs))]
+	turn := b.turn.Add(1) // taken once: others move it meanwhile, and each back is to be looked at
+	for i := range b.backs {
+		next := b.backs[(turn+uint64(i))%uint64(len(b.backs))]
 		if next.ready.Load() {
 			next.proxy.ServeHTTP(w, r)
 			return
