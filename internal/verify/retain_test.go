@@ -419,7 +419,7 @@ func TestRetentionBesideEverythingElse(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var working sync.WaitGroup
 	var sent, refused int64
-	ahead := make(chan struct{}, 200) // of the follower, which is what retention waits for
+	ahead := make(chan struct{}, 20) // of the follower, which is what retention waits for
 	working.Go(func() {
 		for i := 0; ; i++ {
 			select {
@@ -427,8 +427,11 @@ func TestRetentionBesideEverythingElse(t *testing.T) {
 			case <-ctx.Done():
 				return
 			}
-			at := date(time.January, 1+i%150).Add(time.Duration(i) * time.Millisecond)
-			a, err := db.Append(t.Context(), []*rapport.Event{says(t, "agent", fmt.Sprint("live ", i%7), "user", fmt.Sprint(i), at)})
+			at := date(time.June, 1+i%20).Add(time.Duration(i) * time.Millisecond)
+			if i%25 == 0 { // an old one
+				at = date(time.January, 1+i/25%150).Add(time.Duration(i) * time.Millisecond)
+			}
+			a, err := db.Append(t.Context(), []*rapport.Event{says(t, "agent", fmt.Sprint("live ", i/50), "user", fmt.Sprint(i), at)})
 			if err != nil {
 				t.Error(err)
 				return

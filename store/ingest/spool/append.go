@@ -32,6 +32,7 @@ func (s *Spool) Append(records [][]byte, at time.Time) (last uint64, err error) 
 	if err := s.write(w, records, at); err != nil {
 		s.abandon(w)
 		if isFull(err) {
+			s.noteFull()
 			return 0, fmt.Errorf("%w: %w", ErrFull, err)
 		}
 		return 0, fmt.Errorf("writing to the spool: %w", err)
@@ -50,6 +51,17 @@ func (s *Spool) admit(size int64) error {
 		s.refused = size
 	}
 	return err
+}
+
+// noteFull remembers for Room that the disk was full.
+func (s *Spool) noteFull() {
+	free, err := s.disk.free(s.dir)
+	if err != nil {
+		free = 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isFull, s.fullAt = true, free
 }
 
 // write is a batch on its way to the disk.
@@ -136,6 +148,7 @@ func (s *Spool) commit(w *write, at time.Time) {
 	w.seg.last = s.last
 	w.seg.size += w.size
 	s.bytes += w.size
+	s.isFull = false
 	s.writing = false
 }
 

@@ -67,6 +67,7 @@ func (s *Spool) dispose(seg *segment) error {
 	defer s.mu.Unlock()
 	s.segments = s.segments[1:]
 	s.bytes -= seg.size
+	s.isFull = false // of what is gone there is room now
 	seg.retired = true
 	return nil
 }

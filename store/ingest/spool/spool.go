@@ -69,6 +69,8 @@ type Spool struct {
 	drainedTo uint64     // guarded by mu
 	bytes     int64      // of segments; guarded by mu
 	refused   int64      // bytes of a batch for which there was no room, 0 once there was; guarded by mu
+	isFull    bool       // the disk said so when it was to keep the last batch; guarded by mu
+	fullAt    int64      // bytes that were free then; guarded by mu
 	lost      int64      // guarded by mu
 	aside     bool       // segments were set aside, some time; guarded by mu
 	oldestAt  time.Time  // when the oldest record was kept, or one before it; guarded by mu
@@ -152,15 +154,25 @@ func (s *Spool) pending() int64 {
 }
 
 // Room is nil if the spool can keep records now, ErrFull if it can't. After Append
-// had no room for a batch, there is room when there is for that one.
+// had no room for a batch, there is room when there is for that one. After the disk
+// itself had none, whatever it says is free, there is when more is free than then: a
+// file takes blocks, others write to the disk too, and of quotas statfs tells nothing.
 func (s *Spool) Room() error {
 	s.mu.Lock()
 	size := int64(overheadBytes)
 	if s.bytes > 0 { // else it is the batch that is too large
 		size = max(size, s.refused)
 	}
+	isFull, fullAt := s.isFull, s.fullAt
 	s.mu.Unlock()
-	return s.room(size)
+	if err := s.room(size); err != nil || !isFull {
+		return err
+	}
+	free, err := s.disk.free(s.dir)
+	if err != nil || free <= fullAt {
+		return fmt.Errorf("%w: the disk of %s could not keep the last batch, and no more is free now (%d bytes)", ErrFull, s.dir, free)
+	}
+	return nil
 }
 
 // room says whether so many bytes of records can be kept.

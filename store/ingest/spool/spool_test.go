@@ -367,9 +367,15 @@ func TestAFullSpool(t *testing.T) {
 				if _, err := s.Append([][]byte{[]byte("b")}, noon); !errors.Is(err, ErrFull) {
 					t.Fatal(err)
 				}
+				if err := s.Room(); !errors.Is(err, ErrFull) {
+					t.Fatalf("room on a disk that has none: %v", err)
+				}
 			}
 			d.fail = nil
 			put(t, s, "c")
+			if err := s.Room(); err != nil {
+				t.Fatal(err)
+			}
 			wantTexts(t, takeAll(t, s), "a", "c")
 		})
 	}
