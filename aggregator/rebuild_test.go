@@ -125,7 +125,7 @@ func TestALongConversationIsFoldedInStretches(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
 	rng := newRandom(t)
-	events := random(rng, "kiosk", 9000)
+	events := random(rng, "kiosk", 4500)
 	long := strings.Repeat("This is fine, and I am happy to wait. ", 8000)
 	for i, e := range events {
 		if i%1000 == 0 && e.Type == rapport.ChatPush {

@@ -114,7 +114,7 @@ func fullDisk(ctx context.Context, t *Trial) error {
 }
 
 // untilRefused waits for the first 503, and a bit longer. The server has to say that it
-// is not ready then, unless it has found room meanwhile, and refuses nothing any more.
+// is not ready then.
 func (t *Trial) untilRefused(ctx context.Context, s *server) error {
 	before := t.ledger.tallyNow()
 	if err := t.await(ctx, "503", func(n tally) bool { return n.since(before).Refused > 0 }); err != nil {
@@ -123,16 +123,8 @@ func (t *Trial) untilRefused(ctx context.Context, s *server) error {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := poll(within, func() error {
-		before := t.ledger.tallyNow()
-		_, notReady := s.readiness(ctx)
-		if errors.Is(notReady, errNotReady) {
-			return nil
-		}
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
-		if t.ledger.tallyNow().since(before).Refused > 0 {
-			return fmt.Errorf("the server refuses deliveries and says that it is ready (%v)", notReady)
+		if r, err := s.readiness(ctx); !errors.Is(err, errNotReady) {
+			return fmt.Errorf("the server refuses deliveries and says that it is ready (%+v, %v) %+v", r, err, t.ledger.tallyNow().since(before))
 		}
 		return nil
 	})
