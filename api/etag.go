@@ -2,11 +2,12 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // revalidated gives the JSON answers of reads an ETag, so that who has one already
@@ -30,7 +31,7 @@ type heldAnswer struct {
 	http.ResponseWriter
 	isHeld   bool
 	isBegun  bool // what goes on at once
-	body     bytes.Buffer
+	body     []byte
 	volatile string // a part of the body that may differ between answers that mean the same
 }
 
@@ -50,9 +51,21 @@ func (a *heldAnswer) WriteHeader(status int) {
 func (a *heldAnswer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	if a.isHeld {
-		return a.body.Write(p)
+		a.body = append(a.body, p...)
+		return len(p), nil
 	}
 	return a.ResponseWriter.Write(p)
+}
+
+// hand is Write of a whole body, which is the answer's from here on.
+func (a *heldAnswer) hand(body []byte) error {
+	a.WriteHeader(http.StatusOK)
+	if a.isHeld && a.body == nil {
+		a.body = body
+		return nil
+	}
+	_, err := a.Write(body)
+	return err
 }
 
 // Unwrap is for http.ResponseController.
@@ -64,7 +77,7 @@ func (a *heldAnswer) finish(ifNoneMatch []string) {
 		return
 	}
 	header := a.Header()
-	tag := etagOf(a.body.Bytes(), a.volatile)
+	tag := etagOf(a.body, a.volatile)
 	header.Set("Cache-Control", "private, no-cache") // keep it, for this client alone, and ask before each use
 	if known := knownTag(ifNoneMatch, tag); known != "" {
 		header.Set("ETag", known)
@@ -73,8 +86,9 @@ func (a *heldAnswer) finish(ifNoneMatch []string) {
 		return
 	}
 	header.Set("ETag", tag)
+	header.Set("Content-Length", strconv.Itoa(len(a.body))) // in one piece, unless it is compressed
 	a.ResponseWriter.WriteHeader(http.StatusOK)
-	_, _ = a.body.WriteTo(a.ResponseWriter) // it fails only if the client is gone
+	_, _ = a.ResponseWriter.Write(a.body) // it fails only if the client is gone
 }
 
 // etagOf is a strong tag of a body. It is a weak one, of what remains, if a part of it
@@ -87,12 +101,14 @@ func etagOf(body []byte, without string) string {
 	return `W/"` + digestOf(body[:at], body[at+len(without):]) + `"`
 }
 
-// digestOf is that of two parts together.
+// digestOf is that of two parts together. It tells answers of one client apart, and
+// proves nothing, so that it need not be a cryptographic one.
 func digestOf(before, behind []byte) string {
-	hash := sha256.New()
-	hash.Write(before)
-	hash.Write(behind)
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:18])
+	var hash xxhash.Digest
+	hash.Reset()
+	_, _ = hash.Write(before) // it never fails
+	_, _ = hash.Write(behind)
+	return strconv.FormatUint(hash.Sum64(), 36) + "-" + strconv.FormatInt(int64(len(before)+len(behind)), 36)
 }
 
 // knownTag is the tag among those of a client that is ours; empty if there is none. Of

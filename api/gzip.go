@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/gzip"
 )
 
 // tagSuffix is what tells the tag of a compressed answer from that of the plain one;
@@ -30,6 +31,7 @@ func compressed(next http.Handler) http.Handler {
 
 var compress = sync.OnceValue(func() func(http.Handler) http.HandlerFunc {
 	wrap, err := gzhttp.NewWrapper(
+		gzhttp.CompressionLevel(gzip.BestSpeed), // of our JSON a tenth longer than the default's, in half the time
 		gzhttp.SuffixETag(tagSuffix),
 		gzhttp.ContentTypes([]string{
 			"application/json", "text/csv", "application/x-ndjson", openapiType, problemType, "text/html", "text/css",

@@ -30,9 +30,13 @@ func writeJSON(w io.Writer, body any) error {
 		return huma.DefaultJSONFormat.Marshal(w, body)
 	}
 	text, err := quick.bodyJSON(body)
-	if err == nil {
-		_, err = w.Write(text)
+	if err != nil {
+		return err
 	}
+	if held, ok := w.(*heldAnswer); ok {
+		return held.hand(text)
+	}
+	_, err = w.Write(text)
 	return err
 }
 
@@ -218,14 +222,14 @@ func appendDecimal(b []byte, name string, n *thousandths) []byte {
 	if n == nil {
 		return appendNull(b, name)
 	}
-	return append(append(b, name...), decimal(int64(*n), 3)...)
+	return appendNumber(append(b, name...), int64(*n), 3)
 }
 
 func appendTenths(b []byte, name string, n *tenths) []byte {
 	if n == nil {
 		return appendNull(b, name)
 	}
-	return append(append(b, name...), decimal(int64(*n), 1)...)
+	return appendNumber(append(b, name...), int64(*n), 1)
 }
 
 func appendFloat(b []byte, name string, n *float64) []byte {
@@ -243,7 +247,7 @@ func appendTime(b []byte, name string, at *timestamp) []byte {
 	if at == nil {
 		return appendNull(b, name)
 	}
-	return time.Time(*at).UTC().AppendFormat(append(b, name...), timestampLayout)
+	return (*at).append(append(b, name...))
 }
 
 func appendNull(b []byte, name string) []byte { return append(append(b, name...), "null"...) }

@@ -130,11 +130,11 @@ func TestStatusIsTheReadersNow(t *testing.T) {
 func TestDecimals(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int64]string{0: "0.000", 1: "0.001", -1: "-0.001", 999: "0.999", 1000: "1.000", -12345: "-12.345"} {
-		if got := string(decimal(n, 3)); got != want {
+		if got := string(appendNumber(nil, n, 3)); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}
-	if got := string(decimal(1000, 1)); got != "100.0" {
+	if got := string(appendNumber(nil, 1000, 1)); got != "100.0" {
 		t.Errorf("1000 tenths: %s", got)
 	}
 }

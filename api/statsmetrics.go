@@ -143,7 +143,7 @@ func (n figure) append(b []byte) []byte {
 	case n.decimals == 0:
 		return strconv.AppendInt(b, n.n, 10)
 	}
-	return append(b, decimal(n.n, n.decimals)...)
+	return appendNumber(b, n.n, n.decimals)
 }
 
 // compare orders numbers of one metric; nulls come last in both directions.

@@ -95,12 +95,6 @@ func (db *DB) GroupedTotals(ctx context.Context, filter SessionFilter, by Sessio
 	})
 }
 
-// place takes an argument, and is its place in the SQL.
-func (c *conditions) place(arg any) string {
-	c.args = append(c.args, arg)
-	return fmt.Sprintf("$%d", len(c.args))
-}
-
 // sumColumns are the sums of rapport.Totals in SQL, by the names that it has for them,
 // in the same integer arithmetic.
 var sumColumns = map[string]string{

@@ -122,7 +122,9 @@ func openPool(ctx context.Context, url string, conns int32, tracer pgx.QueryTrac
 		})
 		return nil
 	}
-	config.AfterRelease = canWrite
+	// Not AfterRelease: pgxpool calls that in a goroutine, so that whoever asks next gets
+	// a connection that has not prepared, or not cached, what this one has.
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return canWrite(conn), nil }
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
