@@ -82,7 +82,7 @@ func (in *timeseriesInput) buckets() ([]bucket, error) {
 	}
 	starts, ok := v.starts(in.from(), in.to(), in.TZ.place)
 	if !ok {
-		return nil, badParameter("interval", fmt.Sprintf("from to to are more than %d intervals of a %s: take a longer one, or a shorter range", maxBuckets, v.name))
+		return nil, badParameter("interval", fmt.Sprintf("from and to are more than %d intervals of a %s apart: take a longer one, or a shorter range", maxBuckets, v.name))
 	}
 	buckets := make([]bucket, len(starts))
 	for i, start := range starts {

@@ -271,7 +271,8 @@ func TestWrongSignaturesBesideValidTraffic(t *testing.T) {
 	p.proven(100, "beside-an-attack") // from the same address
 	close(stop)
 	attackers.Wait()
-	if others.Load() != 0 || refused.Load() == 0 || limited.Load() == 0 {
+	const mostUnproven = 2 * 30 // where a minute ends meanwhile
+	if others.Load() != 0 || refused.Load() == 0 || refused.Load() > mostUnproven || limited.Load() == 0 {
 		t.Errorf("401: %d, 429: %d, anything else: %d", refused.Load(), limited.Load(), others.Load())
 	}
 	if n := strings.Count(p.output(), "a delivery was refused"); n > 60 {

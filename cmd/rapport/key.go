@@ -28,7 +28,7 @@ type keyCreateCmd struct {
 	databaseFlags
 	logFlags
 	Name    string `required:"" placeholder:"NAME" help:"What to call it, as lists and the audit show it."`
-	Scope   string `required:"" placeholder:"SCOPE,…" help:"What it may: read (sessions, messages, events and what is computed of them), sql (statements of one's own), live (what happens now), admin (all of these, and whatever changes something)."`
+	Scope   bound  `required:"" placeholder:"SCOPE,…" help:"What it may: read (sessions, messages, events and what is computed of them), sql (statements of one's own), live (what happens now), admin (all of these, and whatever changes something)."`
 	Agent   bound  `placeholder:"AGENT_ID,…" help:"Whose data it sees. Not with sql or admin, which reach everybody's. Default: all agents."`
 	Expires bound  `placeholder:"90d" help:"For how long it is valid, such as 90d or 12h. Default: until it is revoked."`
 }
@@ -42,7 +42,10 @@ func (b *bound) UnmarshalText(text []byte) error {
 	if strings.TrimSpace(string(text)) == "" {
 		return errors.New("it is given, but holds nothing: say what, or leave it out")
 	}
-	*b = bound(text)
+	if *b != "" { // given again: both count
+		*b += ","
+	}
+	*b += bound(text)
 	return nil
 }
 
@@ -92,7 +95,7 @@ func (c *keyCreateCmd) key(now time.Time) (store.NewKey, error) {
 	if err := checkKeyName(c.Name); err != nil {
 		return store.NewKey{}, err
 	}
-	scopes, err := access.ParseScopes(c.Scope)
+	scopes, err := access.ParseScopes(string(c.Scope))
 	if err != nil {
 		return store.NewKey{}, fmt.Errorf("--scope: %w", err)
 	}

@@ -38,12 +38,12 @@ func TestAPIKeysOfARunningServer(t *testing.T) {
 		t.Fatalf("without any key: %d", code)
 	}
 
-	key := createKey(t, env, "--name", "grafana", "--scope", "read,live", "--expires", "90d")
+	key := createKey(t, env, "--name", "grafana", "--scope", "read", "--scope", "live", "--expires", "90d")
 	if code := status(key); code != http.StatusOK {
 		t.Errorf("at once: %d", code)
 	}
 	eventually(t, "reads need a key", func() bool { return p.get("/sessions", &page) == http.StatusUnauthorized })
-	one := createKey(t, env, "--name", "one agent", "--scope", "read", "--agent", "a, b")
+	one := createKey(t, env, "--name", "one agent", "--scope", "read", "--agent", "a", "--agent", "b, c")
 
 	t.Run("the list shows everything but the key", func(t *testing.T) {
 		eventually(t, "its use is known", func() bool {
@@ -52,7 +52,7 @@ func TestAPIKeysOfARunningServer(t *testing.T) {
 				t.Fatalf("%d %s%s", code, out, stderr)
 			}
 			line := regexp.MustCompile(`(?m)^grafana +rpt_\w{6}… +read,live +all +(\S+) +(\S+) +no$`).FindStringSubmatch(out)
-			if line == nil || !strings.Contains(out, "a,b") {
+			if line == nil || !strings.Contains(out, "a,b,c") {
 				t.Fatalf("%s", out)
 			}
 			expires, err := time.Parse(time.RFC3339, line[1])
@@ -116,7 +116,7 @@ func TestKeysThatCanNotBe(t *testing.T) {
 		"a time in the past":   {"k", "read", "", "-5d", "--expires"},
 		"too far away":         {"k", "read", "", "99999999d", "--expires"},
 	} {
-		cmd := keyCreateCmd{Name: c.name, Scope: c.scope, Agent: bound(c.agent), Expires: bound(c.expires)}
+		cmd := keyCreateCmd{Name: c.name, Scope: bound(c.scope), Agent: bound(c.agent), Expires: bound(c.expires)}
 		if k, err := cmd.key(time.Now()); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %+v, %v", name, k, err)
 		}
