@@ -57,12 +57,44 @@ func (h *Histogram) Add(value int64) {
 // Merge adds what another one has counted.
 func (h *Histogram) Merge(other Histogram) { h.merge(other.bins, 1) }
 
+// MergeAll adds what many others have counted: in a place for each bin there can be,
+// for which a few are not worth it.
+func (h *Histogram) MergeAll(others []Histogram) {
+	if len(others) < 4 {
+		for _, other := range others {
+			h.Merge(other)
+		}
+		return
+	}
+	var counts [maxBin + 1]int64
+	first, last := int16(maxBin), int16(0)
+	for _, of := range append(others, *h) {
+		for _, b := range of.bins {
+			counts[b.index] += b.count
+		}
+		if n := len(of.bins); n > 0 {
+			first, last = min(first, of.bins[0].index), max(last, of.bins[n-1].index)
+		}
+	}
+	var bins []histogramBin
+	for index := first; index <= last; index++ {
+		if n := counts[index]; n != 0 {
+			bins = append(bins, histogramBin{index, n})
+		}
+	}
+	h.bins = bins
+}
+
 // Sub takes away what another one has counted.
 func (h *Histogram) Sub(other Histogram) { h.merge(other.bins, -1) }
 
 // merge never writes into the old bins: a copy of h may have them too.
 func (h *Histogram) merge(other []histogramBin, sign int64) {
 	if len(other) == 0 {
+		return
+	}
+	if len(h.bins) == 0 && sign == 1 {
+		h.bins = other
 		return
 	}
 	merged := make([]histogramBin, 0, len(h.bins)+len(other))
@@ -98,6 +130,9 @@ func (h Histogram) Count() int64 {
 	}
 	return n
 }
+
+// Bins is how many bins are not empty.
+func (h Histogram) Bins() int { return len(h.bins) }
 
 // IsZero reports whether nothing was counted.
 func (h Histogram) IsZero() bool { return len(h.bins) == 0 }

@@ -88,6 +88,25 @@ func TestHistogramsAddUpAndCanBeTakenAway(t *testing.T) {
 	})
 }
 
+func TestManyHistogramsAddUpAtOnce(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		numbers := rapid.SliceOfN(rapid.Int64(), 0, 20)
+		parts := make([]rapport.Histogram, rapid.IntRange(0, 8).Draw(t, "parts"))
+		mine := numbers.Draw(t, "mine")
+		sum, one := histogramOf(mine...), histogramOf(mine...)
+		for i := range parts {
+			parts[i] = histogramOf(numbers.Draw(t, "of a part")...)
+			one.Merge(parts[i])
+		}
+		last := slices.Clone(parts)
+		sum.MergeAll(parts)
+		if !sum.Equal(one) || !slices.EqualFunc(parts, last, rapport.Histogram.Equal) {
+			t.Fatal("together they are not what they are one by one")
+		}
+	})
+}
+
 func TestHistogramsAreReadBackFromTheirColumns(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -203,7 +203,11 @@ func (s *server) agents(ctx context.Context, from, to time.Time) ([]agent, error
 	}
 	agents := make([]agent, len(seen))
 	for i := range seen {
-		agents[i] = agentOf(&seen[i], new(totals[seen[i].AgentID]))
+		of := totals[seen[i].AgentID]
+		if of == nil {
+			of = new(rapport.Totals)
+		}
+		agents[i] = agentOf(&seen[i], of)
 	}
 	return agents, nil
 }

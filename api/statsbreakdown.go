@@ -131,8 +131,12 @@ type ranking struct {
 	limit      int
 	first      []*group
 	total      rapport.Totals
+	pending    []*rapport.Totals // that the total lacks
 	groups     int
 }
+
+// maxPending is how many totals are added at once.
+const maxPending = 64
 
 // ranking resolves the sort.
 func (in *breakdownInput) ranking() (*ranking, error) {
@@ -155,7 +159,9 @@ func (in *breakdownInput) ranking() (*ranking, error) {
 }
 
 func (r *ranking) add(g *group) {
-	r.total.Add(g.totals)
+	if r.pending = append(r.pending, &g.totals); len(r.pending) == maxPending {
+		r.addPending()
+	}
 	r.groups++
 	at, _ := slices.BinarySearchFunc(r.first, g, r.compare)
 	if at == r.limit {
@@ -165,6 +171,11 @@ func (r *ranking) add(g *group) {
 		r.first = r.first[:r.limit-1]
 	}
 	r.first = slices.Insert(r.first, at, g)
+}
+
+func (r *ranking) addPending() {
+	r.total.AddAll(r.pending)
+	r.pending = r.pending[:0]
 }
 
 func (r *ranking) compare(a, b *group) int {
@@ -189,13 +200,16 @@ func (g *group) compareKey(other *group) int {
 
 func (r *ranking) body(of []metric) breakdownBody {
 	body := breakdownBody{Data: make([]statRow[group], len(r.first)), metrics: of}
-	rest := r.total
+	r.addPending()
+	rest, hasOther := r.total, r.groups > len(r.first)
 	for i, g := range r.first {
-		rest.Sub(g.totals)
+		if hasOther {
+			rest.Sub(g.totals)
+		}
 		g.Kind = kindGroup
 		body.Data[i] = statRow[group]{*g, statNumbers{of, valuesOf(of, &g.totals)}}
 	}
-	if r.groups > len(r.first) {
+	if hasOther {
 		body.Other = &statRow[group]{group{Kind: kindOther}, statNumbers{of, valuesOf(of, &rest)}}
 	}
 	body.Total = statRow[group]{group{Kind: kindTotal}, statNumbers{of, valuesOf(of, &r.total)}}
@@ -211,7 +225,7 @@ func (s *server) eachGroup(ctx context.Context, filter store.SessionFilter, in *
 		}
 		of, err := s.DB.SessionTotalsByAgent(ctx, filter.TotalsFilter, in.from(), in.to())
 		for agent, totals := range of {
-			tell(&group{Key: agent, totals: totals})
+			tell(&group{Key: agent, totals: *totals})
 		}
 		return err
 	case byTier:
@@ -293,8 +307,13 @@ func (s *server) addCycle(ctx context.Context, filter store.SessionFilter, c cyc
 	bounds := append(slices.Clone(starts), to)
 	bounds[0] = from
 	totals, err := s.totals(ctx, filter, bounds)
+	parts := make([][]*rapport.Totals, len(sums))
 	for i := range totals {
-		sums[c.index(starts[i])].Add(totals[i])
+		index := c.index(starts[i])
+		parts[index] = append(parts[index], &totals[i])
+	}
+	for index := range parts {
+		sums[index].AddAll(parts[index])
 	}
 	return err
 }

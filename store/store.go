@@ -52,6 +52,7 @@ type DB struct {
 	grown  chan struct{} // holds one token after an append that was not announced yet
 	tail   tail          // of the log, as far as this process has appended it
 	newest atomic.Int64  // µs since 1970; newest received_at known to be in the log
+	cached totalsCache
 
 	mu     sync.Mutex
 	months map[month]bool // those that are known to have a partition; guarded by mu

@@ -55,7 +55,7 @@ func (db *DB) SessionTotals(ctx context.Context, filter TotalsFilter, bounds []t
 	totals := make([]rapport.Totals, max(0, len(bounds)-1))
 	whole, ragged := piecesOf(bounds)
 	err := db.readTotals(ctx, &totalsQuery{filter: filter, whole: whole, ragged: ragged,
-		add: func(_ string, at time.Time, t *rapport.Totals) { totals[bucketOf(bounds, at)].Add(*t) }})
+		sum: func(_ string, at time.Time) *rapport.Totals { return &totals[bucketOf(bounds, at)] }})
 	if err != nil {
 		return nil, fmt.Errorf("reading the totals of sessions: %w", err)
 	}
@@ -64,14 +64,15 @@ func (db *DB) SessionTotals(ctx context.Context, filter TotalsFilter, bounds []t
 
 // SessionTotalsByAgent are the totals of the sessions that started in [from, to), of
 // each agent that has any: as exact as SessionTotals.
-func (db *DB) SessionTotalsByAgent(ctx context.Context, filter TotalsFilter, from, to time.Time) (map[string]rapport.Totals, error) {
-	byAgent := make(map[string]rapport.Totals)
+func (db *DB) SessionTotalsByAgent(ctx context.Context, filter TotalsFilter, from, to time.Time) (map[string]*rapport.Totals, error) {
+	byAgent := make(map[string]*rapport.Totals)
 	whole, ragged := piecesOf([]time.Time{from, to})
 	err := db.readTotals(ctx, &totalsQuery{filter: filter, whole: whole, ragged: ragged, byAgent: true,
-		add: func(agentID string, _ time.Time, t *rapport.Totals) {
-			sum := byAgent[agentID]
-			sum.Add(*t)
-			byAgent[agentID] = sum
+		sum: func(agentID string, _ time.Time) *rapport.Totals {
+			if byAgent[agentID] == nil {
+				byAgent[agentID] = new(rapport.Totals)
+			}
+			return byAgent[agentID]
 		}})
 	if err != nil {
 		return nil, fmt.Errorf("reading the totals of agents: %w", err)
@@ -79,20 +80,24 @@ func (db *DB) SessionTotalsByAgent(ctx context.Context, filter TotalsFilter, fro
 	return byAgent, nil
 }
 
-// totalsQuery is what is read, and who is told of each sum that is found.
+// totalsQuery is what is read, and to which sum each row is added.
 type totalsQuery struct {
 	filter        TotalsFilter
 	whole, ragged []piece
 	byAgent       bool // at is not told then
-	add           func(agentID string, at time.Time, t *rapport.Totals)
+	sum           func(agentID string, at time.Time) *rapport.Totals
 }
 
-// readTotals reads it in one round trip. Where sessions are read as well, both are of
-// one moment; these come first, as everywhere, so that no two wait for each other.
+// readTotals reads it: in one round trip where Postgres can add the rows up, which it
+// can't do with histograms. Where sessions are read as well, both are of one moment; these
+// come first, as everywhere, so that no two wait for each other.
 func (db *DB) readTotals(ctx context.Context, query *totalsQuery) error {
 	agents, limited := query.filter.agents()
 	if limited && len(agents) == 0 || len(query.whole)+len(query.ragged) == 0 {
 		return nil
+	}
+	if query.filter.Percentiles || query.isOneEach(agents, limited) {
+		return db.readCached(ctx, query, agents, limited)
 	}
 	sql, args := query.sql(agents, limited)
 	if len(query.ragged) == 0 {
@@ -105,12 +110,17 @@ func (db *DB) readTotals(ctx context.Context, query *totalsQuery) error {
 	batch := &pgx.Batch{}
 	batch.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 	sessionsSQL, sessionsArgs := query.sessionsSQL(agents, limited)
-	batch.Queue(sessionsSQL, sessionsArgs...).Query(query.scanSessions)
+	parts := make(sumParts)
+	batch.Queue(sessionsSQL, sessionsArgs...).Query(func(rows pgx.Rows) error { return query.scanSessions(rows, parts) })
 	if len(query.whole) > 0 {
 		batch.Queue(sql, args...).Query(query.scan)
 	}
 	batch.Queue("COMMIT")
-	return db.pool.SendBatch(ctx, batch).Close()
+	if err := db.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	parts.sum(false)
+	return nil
 }
 
 // totalColumns are the sums of a row of session_totals, by their columns.
@@ -122,11 +132,24 @@ var totalColumns = func() []string {
 	return names
 }()
 
-const histogramColumns = ", t.duration_bins, t.duration_counts, t.response_bins, t.response_counts"
-
-// sql reads rows of the grains. Histograms can't be added by Postgres, so with them the
-// rows come as they are, and else one for each place that they are added to.
+// sql reads a sum for each place that rows of the grains are added to.
 func (query *totalsQuery) sql(agents []string, limited bool) (string, []any) {
+	place := "t.starts_at"
+	if query.byAgent {
+		place = "t.agent_id"
+	}
+	columns := "sum(t." + strings.Join(totalColumns, ")::bigint, sum(t.") + ")::bigint"
+	sql, args := query.from("SELECT "+place+", "+columns, "*", agents, limited)
+	return sql + " GROUP BY " + place, args
+}
+
+// isOneEach reports whether there is a row for each place, so that nothing is added up.
+func (query *totalsQuery) isOneEach(agents []string, limited bool) bool {
+	return !query.byAgent && (!limited || len(agents) == 1)
+}
+
+// from is a SELECT from t, which are columns of the rows that make up the pieces.
+func (query *totalsQuery) from(selected, columns string, agents []string, limited bool) (string, []any) {
 	var where conditions
 	grains, since, till := pieceColumns(query.whole)
 	where.args = []any{grains, since, till}
@@ -139,22 +162,9 @@ func (query *totalsQuery) sql(agents []string, limited bool) (string, []any) {
 	default:
 		where.add("t.of_all AND t.agent_id = ''")
 	}
-	place := "t.starts_at"
-	if query.byAgent {
-		place = "t.agent_id"
-	}
-	oneEach := !query.byAgent && (!limited || len(agents) == 1)
-	columns, group := "t."+strings.Join(totalColumns, ", t."), ""
-	switch {
-	case query.filter.Percentiles:
-		columns += histogramColumns
-	case !oneEach:
-		columns = "sum(t." + strings.Join(totalColumns, ")::bigint, sum(t.") + ")::bigint"
-		group = " GROUP BY " + place
-	}
 	// OFFSET 0: each piece is looked up by itself, along the index.
-	return "SELECT " + place + ", " + columns + ` FROM unnest($1::smallint[], $2::timestamptz[], $3::timestamptz[]) r (grain, since, till)
-		CROSS JOIN LATERAL (SELECT * FROM session_totals t WHERE ` + strings.Join(where.clauses, " AND ") + " OFFSET 0) t" + group, where.args
+	return selected + ` FROM unnest($1::smallint[], $2::timestamptz[], $3::timestamptz[]) r (grain, since, till)
+		CROSS JOIN LATERAL (SELECT ` + columns + " FROM session_totals t WHERE " + strings.Join(where.clauses, " AND ") + " OFFSET 0) t", where.args
 }
 
 // scan takes the rows that sql finds.
@@ -162,24 +172,33 @@ func (query *totalsQuery) scan(rows pgx.Rows) error {
 	var agentID string
 	var at time.Time
 	var t rapport.Totals
-	var read histogramReader
-	into := []any{&at}
+	var key any = &at
 	if query.byAgent {
-		into = []any{&agentID}
+		key = &agentID
 	}
+	return scanTotals(rows, &t, false, func() error {
+		query.sum(agentID, at).Add(t)
+		return nil
+	}, key)
+}
+
+// scanTotals reads rows of a key, the sums and, maybe, the columns of the histograms,
+// one after the other into t.
+func scanTotals(rows pgx.Rows, t *rapport.Totals, withHistograms bool, each func() error, key ...any) error {
+	into := key
 	for _, sum := range t.Sums() {
 		into = append(into, sum.Value)
 	}
 	columns := len(into)
-	if query.filter.Percentiles {
+	if withHistograms {
 		into = append(into, nil, nil, nil, nil) // read holds them
 	}
+	var read histogramReader
 	_, err := pgx.ForEachRow(rows, into, func() error {
-		if err := read.into(&t, rows.RawValues()[columns:]); err != nil {
+		if err := read.into(t, rows.RawValues()[columns:]); err != nil {
 			return err
 		}
-		query.add(agentID, at, &t)
-		return nil
+		return each()
 	})
 	return err
 }
@@ -191,19 +210,17 @@ func (query *totalsQuery) sessionsSQL(agents []string, limited bool) (string, []
 	if limited {
 		args, ofAgents = append(args, agents), " AND s.agent_id = ANY($3)"
 	}
-	return `SELECT s.* FROM unnest($1::timestamptz[], $2::timestamptz[]) r (since, till)
+	return "SELECT " + listedColumns + `, engagement_tenths, quality_tenths FROM unnest($1::timestamptz[], $2::timestamptz[]) r (since, till)
 		CROSS JOIN LATERAL (SELECT * FROM sessions s WHERE s.started_at >= r.since AND s.started_at < r.till` + ofAgents + " OFFSET 0) s", args
 }
 
-func (query *totalsQuery) scanSessions(rows pgx.Rows) error {
-	sessions, err := pgx.CollectRows(rows, pgx.RowToStructByName[dbsqlc.Session])
-	for i := range sessions {
-		t := totalsOfRow(&sessions[i])
-		if !query.filter.Percentiles {
-			t.Duration, t.Response = rapport.Histogram{}, rapport.Histogram{}
-		}
-		query.add(sessions[i].AgentID, sessions[i].StartedAt, &t)
-	}
+func (query *totalsQuery) scanSessions(rows pgx.Rows, parts sumParts) error {
+	var row dbsqlc.Session
+	_, err := pgx.ForEachRow(rows, append(listedFields(&row), &row.EngagementTenths, &row.QualityTenths), func() error {
+		t := totalsOfRow(&row)
+		parts.add(query.sum(row.AgentID, row.StartedAt), &t)
+		return nil
+	})
 	return err
 }
 

@@ -176,7 +176,11 @@ func requireTotals(t testing.TB, db *storetest.Database, filter store.TotalsFilt
 	if diff := gocmp.Diff(want, got, equal); err != nil || diff != "" {
 		t.Fatalf("%v, %+v of %v: %s", err, filter, bounds, diff)
 	}
-	byAgent, err := db.SessionTotalsByAgent(t.Context(), filter, bounds[0], bounds[len(bounds)-1])
+	ofAgents, err := db.SessionTotalsByAgent(t.Context(), filter, bounds[0], bounds[len(bounds)-1])
+	byAgent := make(map[string]rapport.Totals)
+	for agent, totals := range ofAgents {
+		byAgent[agent] = *totals
+	}
 	if diff := gocmp.Diff(wantByAgent, byAgent, equal); err != nil || diff != "" {
 		t.Fatalf("%v, by agent, %+v of %v: %s", err, filter, bounds, diff)
 	}
