@@ -294,8 +294,14 @@ func TestEveryOperationFailsAsItSays(t *testing.T) {
 			}
 			d.wantDescribed(t, op, send(d, d.request(op, "", other...)), http.StatusForbidden)
 		}
-		send(limited, d.request(op, "no_such_parameter=1", d.authority...))
-		d.wantDescribed(t, op, send(limited, d.request(op, "no_such_parameter=1", d.authority...)), http.StatusTooManyRequests)
+		refused := send(limited, d.request(op, "no_such_parameter=1", d.authority...))
+		for range 50 { // a second may be over before the next one
+			if refused.Code == http.StatusTooManyRequests {
+				break
+			}
+			refused = send(limited, d.request(op, "no_such_parameter=1", d.authority...))
+		}
+		d.wantDescribed(t, op, refused, http.StatusTooManyRequests)
 		if w := send(away, d.request(op, "", d.authority...)); w.Code >= http.StatusInternalServerError {
 			d.wantDescribed(t, op, w, w.Code)
 		}
