@@ -15,7 +15,9 @@ func TestRememberedTotalsAreBoundedInMemory(t *testing.T) {
 		whole.Duration.Add(int64(i * i))
 	}
 	var c totalsCache
-	at := func(i int) tuple { return tuple{table: 1, place: pgtype.TID{BlockNumber: uint32(i), Valid: true}, since: 7} }
+	at := func(i int) tuple {
+		return tuple{table: 1, place: pgtype.TID{BlockNumber: uint32(i), Valid: true}, since: 7}
+	}
 	const rows = 2 * maxCachedBytes / (512 + 16*600)
 	for i := range rows {
 		kept := whole
