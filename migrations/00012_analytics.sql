@@ -384,9 +384,8 @@ BEGIN
     RETURN QUERY
     SELECT s.key, s.metric, CASE WHEN s.decimals = 0 THEN s.num ELSE round(s.num / nullif(s.den, 0), s.decimals) END
     FROM (
-        SELECT coalesce(k.key, t.agent_id) AS key, v.metric, v.decimals, sum(v.num) AS num, sum(v.den) AS den
+        SELECT CASE WHEN $4 IS NULL THEN t.agent_id ELSE $4[t.bucket] END AS key, v.metric, v.decimals, sum(v.num) AS num, sum(v.den) AS den
         FROM public.bucket_totals($2, $3, $5, $4 IS NULL) t
-        LEFT JOIN unnest($4) WITH ORDINALITY k (key, bucket) ON k.bucket = t.bucket
         CROSS JOIN LATERAL (VALUES
             ('sessions', t.sessions, 1, 0), ('engaged_sessions', t.sessions - t.bounced, 1, 0), ('bounce_rate', t.bounced, t.sessions, 4),
             ('bounced', t.bounced, 1, 0), ('engaged', t.engaged, 1, 0), ('continued', t.continued, 1, 0), ('deep', t.deep, 1, 0),
@@ -416,10 +415,8 @@ BEGIN
         FROM (
             SELECT b.*, sum(b.n) OVER (PARTITION BY b.key, b.of ORDER BY b.bin) AS seen, sum(b.n) OVER (PARTITION BY b.key, b.of) AS total
             FROM (
-                SELECT coalesce(k.key, t.agent_id) AS key, u.of, u.bin, sum(u.n) AS n
+                SELECT CASE WHEN $4 IS NULL THEN t.agent_id ELSE $4[t.bucket] END AS key, u.of, u.bin, sum(u.n) AS n
                 FROM public.bucket_totals($2, $3, $5, $4 IS NULL) t
-                -- $4[t.bucket] would take as many steps as there are buckets before.
-                LEFT JOIN unnest($4) WITH ORDINALITY k (key, bucket) ON k.bucket = t.bucket
                 CROSS JOIN LATERAL (
                     SELECT 'duration', d.bin, d.n FROM unnest(t.duration_bins, t.duration_counts) d (bin, n)
                     WHERE $1 && ARRAY['p50_duration_s', 'p95_duration_s']
