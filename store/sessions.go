@@ -217,6 +217,18 @@ func (query *SessionQuery) mode() pgx.QueryExecMode {
 	return pgx.QueryExecModeCacheDescribe
 }
 
+// isPlannedOnce reports whether one plan is the best for whatever values: where there
+// are several filters, it depends on which of them is the rarer one.
+func (query *SessionQuery) isPlannedOnce() bool {
+	filters := 0
+	for _, is := range []bool{query.AgentID != "", len(query.Agents) > 0, query.SessionID != "", query.UserID != ""} {
+		if is {
+			filters++
+		}
+	}
+	return filters <= 1 && query.isIndexed()
+}
+
 // isIndexed reports whether there is an index for the filters and the order together.
 func (query *SessionQuery) isIndexed() bool {
 	if query.Status != "" || query.EngagementTier != "" || query.RoomName != "" || query.MinMessages > 0 {
@@ -242,7 +254,7 @@ func (query *SessionQuery) isPerAgent() bool {
 }
 
 func (query *SessionQuery) sql() (string, []any) {
-	where := conditions{hidden: query.isIndexed()}
+	where := conditions{hidden: query.isPlannedOnce()}
 	query.conditions(&where)
 	list := "SELECT " + listedColumns + " FROM sessions" + where.sql() + query.order()
 	if !query.isPerAgent() {

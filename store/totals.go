@@ -132,6 +132,9 @@ var totalColumns = func() []string {
 	return names
 }()
 
+// histogramColumns are those of the histograms, which Totals.Sums has not.
+var histogramColumns = []string{"duration_bins", "duration_counts", "response_bins", "response_counts"}
+
 // sql reads a sum for each place that rows of the grains are added to.
 func (query *totalsQuery) sql(agents []string, limited bool) (string, []any) {
 	place := "t.starts_at"
@@ -176,7 +179,7 @@ func (query *totalsQuery) scan(rows pgx.Rows) error {
 	if query.byAgent {
 		key = &agentID
 	}
-	return scanTotals(rows, &t, false, func() error {
+	return scanTotals(rows, &t, query.filter.Percentiles, func() error {
 		query.sum(agentID, at).Add(t)
 		return nil
 	}, key)

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,12 +15,15 @@ import (
 	"rapport"
 )
 
-// tuple is a version of a row: in which table it is, where in it, and of which
-// transaction. Rows that are changed become others, and so do those of a rebuild.
+// tuple is a version of a row: of which server it is, in which table, where in it, and
+// of which transaction. Rows that are changed become others, and so do those of a
+// rebuild. A server is known by when it was started: after a failover or a restore to an
+// earlier time, the same transactions come again, and write something else.
 type tuple struct {
-	table uint32
-	place pgtype.TID
-	since uint32
+	server int64 // µs since 1970
+	table  uint32
+	place  pgtype.TID
+	since  uint32
 }
 
 // maxCachedBytes is about how much memory the totals that are kept take.
@@ -100,19 +105,50 @@ func (db *DB) readCached(ctx context.Context, query *totalsQuery, agents []strin
 		if err := query.readSessions(ctx, tx, parts, agents, limited); err != nil {
 			return err
 		}
+		parts.sum(query.filter.Percentiles)
 		found, err := query.find(ctx, tx, agents, limited)
 		if err != nil {
 			return err
 		}
-		if err := db.cached.fill(ctx, tx, found, query.filter.Percentiles); err != nil {
-			return err
+		if len(found) > maxFound {
+			return query.stream(ctx, tx, agents, limited)
 		}
-		for i := range found {
-			parts.add(query.sum(found[i].agentID, found[i].at), found[i].totals)
+		for some := range slices.Chunk(found, filledAtOnce) {
+			if err := db.cached.fill(ctx, tx, some, query.filter.Percentiles); err != nil {
+				return err
+			}
+			parts := make(sumParts)
+			for i := range some {
+				parts.add(query.sum(some[i].agentID, some[i].at), some[i].totals)
+			}
+			parts.sum(query.filter.Percentiles)
 		}
-		parts.sum(query.filter.Percentiles)
 		return nil
 	})
+}
+
+// Bounds of the memory of a question: of more rows than maxFound none is remembered, and
+// totals are read for filledAtOnce of them at a time.
+const (
+	maxFound     = 20_000
+	filledAtOnce = 1000
+)
+
+// stream reads and adds row after row.
+func (query *totalsQuery) stream(ctx context.Context, tx pgx.Tx, agents []string, limited bool) error {
+	name, columns := "starts_at", totalColumns
+	if query.byAgent {
+		name = "agent_id"
+	}
+	if query.filter.Percentiles {
+		columns = slices.Concat(totalColumns, histogramColumns)
+	}
+	sql, args := query.from("SELECT t."+name+", t."+strings.Join(columns, ", t."), "*", agents, limited)
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	return query.scan(rows)
 }
 
 // readSessions reads the sessions of what is less than a quarter hour.
@@ -149,7 +185,8 @@ func (p sumParts) sum(withHistograms bool) {
 	}
 }
 
-// find tells which rows there are, each with its place among the sums.
+// find tells which rows there are, each with its place among the sums, but no more than
+// one above maxFound.
 func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, limited bool) ([]foundTotals, error) {
 	if len(query.whole) == 0 {
 		return nil, nil
@@ -161,16 +198,22 @@ func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, 
 	}
 	sql, args := query.from("SELECT t.of_table, t.place, t.since, t."+name,
 		"tableoid AS of_table, ctid AS place, xmin AS since, "+name, agents, limited)
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
 	var found []foundTotals
-	_, err = pgx.ForEachRow(rows, []any{&row.table, &row.place, &row.since, key}, func() error {
-		found = append(found, row)
-		return nil
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT pg_postmaster_start_time()").QueryRow(func(server pgx.Row) error {
+		var started time.Time
+		err := server.Scan(&started)
+		row.server = started.UnixMicro()
+		return err
 	})
-	return found, err
+	batch.Queue(fmt.Sprintf("%s LIMIT %d", sql, maxFound+1), args...).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&row.table, &row.place, &row.since, key}, func() error {
+			found = append(found, row)
+			return nil
+		})
+		return err
+	})
+	return found, tx.SendBatch(ctx, batch).Close()
 }
 
 // fill finds the totals of rows, and reads those that nobody has read before: in the
@@ -180,16 +223,16 @@ func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []foundTotals, 
 	if len(places) == 0 {
 		return nil
 	}
-	columns := strings.Join(totalColumns, ", ")
+	columns := totalColumns
 	if isWhole {
-		columns += ", duration_bins, duration_counts, response_bins, response_counts"
+		columns = slices.Concat(totalColumns, histogramColumns)
 	}
-	rows, err := tx.Query(ctx, "SELECT tableoid, ctid, xmin, "+columns+" FROM session_totals WHERE ctid = ANY($1)", places)
+	rows, err := tx.Query(ctx, "SELECT tableoid, ctid, xmin, "+strings.Join(columns, ", ")+" FROM session_totals WHERE ctid = ANY($1)", places)
 	if err != nil {
 		return err
 	}
 	fresh := make(map[tuple]*rapport.Totals, len(places))
-	var at tuple
+	at := tuple{server: found[0].server}
 	var t rapport.Totals
 	err = scanTotals(rows, &t, isWhole, func() error {
 		kept := t

@@ -34,8 +34,9 @@ func TestTotalsThatWereReadWithoutHistogramsAreReadAgain(t *testing.T) {
 	whole.Duration.Add(1000)
 	sums := &rapport.Totals{Sessions: 1}
 	here := tuple{table: 1, place: pgtype.TID{BlockNumber: 3, OffsetNumber: 4, Valid: true}, since: 7}
-	changed := here
+	changed, elsewhere := here, here
 	changed.since++
+	elsewhere.server++
 	var c totalsCache
 	known := func(of tuple, isWhole bool) *rapport.Totals {
 		found := []foundTotals{{tuple: of}}
@@ -45,7 +46,7 @@ func TestTotalsThatWereReadWithoutHistogramsAreReadAgain(t *testing.T) {
 		return found[0].totals
 	}
 	c.put(map[tuple]*rapport.Totals{here: sums}, false)
-	if known(here, false) != sums || known(here, true) != nil || known(changed, false) != nil {
+	if known(here, false) != sums || known(here, true) != nil || known(changed, false) != nil || known(elsewhere, false) != nil {
 		t.Error("not what was kept, or of another tuple")
 	}
 	c.put(map[tuple]*rapport.Totals{here: whole}, true)
