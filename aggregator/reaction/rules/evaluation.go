@@ -1,0 +1,95 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+
+	"rapport"
+)
+
+// evaluation is what is known of an occasion while rules look at it. What its
+// Background and the payload tell is asked once, and only if a rule wants to know.
+type evaluation struct {
+	ctx      context.Context
+	occasion *Occasion
+
+	parsed bool
+	body   any // of the payload
+
+	agentKnown *Agent
+	inSession  *[]string
+	byUser     *[]string
+
+	failed error // of the Background
+}
+
+func (v *evaluation) self() (any, error) {
+	if v.occasion.Event == nil {
+		return nil, errUnknown
+	}
+	return v, nil
+}
+
+func (v *evaluation) status() (any, error) {
+	s := v.occasion.Session
+	if s == nil {
+		return nil, errUnknown
+	}
+	if v.occasion.At.Before(s.ClosesAt) {
+		return "open", nil
+	}
+	return "closed", nil
+}
+
+// endReason is known of a closed session alone.
+func (v *evaluation) endReason() (any, error) {
+	s := v.occasion.Session
+	switch {
+	case s == nil || v.occasion.At.Before(s.ClosesAt):
+		return nil, errUnknown
+	case s.EndedAt.IsZero():
+		return rapport.EndReasonIdle, nil
+	}
+	return s.EndReason, nil
+}
+
+func (v *evaluation) agent() (*Agent, error) {
+	if v.agentKnown == nil {
+		if v.occasion.Background == nil {
+			return nil, errUnknown
+		}
+		agent, err := v.occasion.Background.Agent(v.ctx, v.occasion)
+		if err != nil {
+			return nil, v.fail("what the agent has to do", err)
+		}
+		v.agentKnown = &agent
+	}
+	return v.agentKnown, nil
+}
+
+func (v *evaluation) saidInSession() (any, error) {
+	return v.said(&v.inSession, Background.SaidInSession)
+}
+
+func (v *evaluation) saidByUser() (any, error) {
+	return v.said(&v.byUser, Background.SaidByUser)
+}
+
+func (v *evaluation) said(texts **[]string, ask func(Background, context.Context, *Occasion) ([]string, error)) (any, error) {
+	if *texts == nil {
+		said := []string{}
+		if v.occasion.Background != nil {
+			var err error
+			if said, err = ask(v.occasion.Background, v.ctx, v.occasion); err != nil {
+				return nil, v.fail("what was said before", err)
+			}
+		}
+		*texts = &said
+	}
+	return **texts, nil
+}
+
+func (v *evaluation) fail(what string, err error) error {
+	v.failed = fmt.Errorf("reading %s: %w", what, err)
+	return v.failed
+}
