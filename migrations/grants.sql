@@ -35,15 +35,17 @@ BEGIN
         settle_search, hold_search FROM PUBLIC;
     REVOKE ALL ON FUNCTION check_times, interval_starts, histogram_bin, bucket_totals, metric_values, analytics.timeseries, analytics.stats,
         analytics.breakdown, analytics.funnel FROM PUBLIC;
+    REVOKE ALL ON FUNCTION river_job_state_in_bitmask, hold_reaction FROM PUBLIC;
     -- Whoever looks around with a BI tool finds the schema analytics, and nothing else of ours.
     REVOKE ALL ON FUNCTION event_rank, count_text, grain_start, refuse_change, refuse_audit_change, guard_event, move_count,
-        forget_words FROM PUBLIC;
+        forget_words, outdate_archive, outdate_archive_month FROM PUBLIC;
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server') THEN
         GRANT USAGE ON SCHEMA public TO rapport_server;
         GRANT SELECT ON events, log_head, settings, goose_db_version TO rapport_server;
         GRANT EXECUTE ON FUNCTION append_events, create_events_month, event_rank, count_text, grain_start TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON followers TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON streams, stream_omissions TO rapport_server;
         GRANT SELECT, INSERT, UPDATE, DELETE ON quarantine, sessions, session_texts, superseded, dead_letters TO rapport_server;
         GRANT SELECT, INSERT, UPDATE, DELETE ON session_totals, event_counts TO rapport_server;
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
@@ -58,6 +60,13 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON sources, source_secrets, source_tallies TO rapport_server;
         GRANT SELECT, INSERT, UPDATE (last_used_at, revoked_at) ON keys TO rapport_server;
         GRANT SELECT ON signin_secret TO rapport_server;
+        GRANT SELECT, INSERT ON deliveries TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON river_job, river_queue, river_leader TO rapport_server;
+        GRANT USAGE ON SEQUENCE river_job_id_seq TO rapport_server;
+        GRANT SELECT ON river_migration TO rapport_server;
+        GRANT EXECUTE ON FUNCTION river_job_state_in_bitmask TO rapport_server;
+        GRANT SELECT, UPDATE ON archive TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON archive_blocks, archive_garbage, archive_due, archive_sessions TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO rapport_server;
@@ -94,6 +103,7 @@ BEGIN
         GRANT USAGE ON SCHEMA public TO rapport_eraser;
         GRANT EXECUTE ON FUNCTION unfinished_erasure, was_erased, begin_erasure, hold_log, erase_batch, finish_erasure,
             stale_statistics, forget_statistics, hold_search TO rapport_eraser;
+        GRANT EXECUTE ON FUNCTION hold_reaction TO rapport_eraser;
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rapport_server')
            AND NOT pg_has_role('rapport_server', 'rapport_eraser', 'MEMBER') THEN
             BEGIN

@@ -101,6 +101,7 @@ type Erasure struct {
 	Sessions      int64 // that were frozen
 	DeadLetters   int64 // that were deleted
 	Quarantined   int64 // bodies that were deleted
+	Deliveries    int64 // to destinations, that were deleted: waiting, under way, dead or done
 }
 
 // ErrNotEraser says that the role may not erase.
@@ -274,9 +275,15 @@ type eraser struct {
 
 func (e *eraser) run(ctx context.Context) error {
 	if e.plan.IsEmpty() {
+		if err := e.dropDeliveries(ctx); err != nil {
+			return err
+		}
 		return e.record(ctx, e.db.q, e.plan.Request.Kind != EraseUser)
 	}
 	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	if err := e.dropDeliveries(ctx); err != nil {
 		return err
 	}
 	if err := e.lookAgain(ctx); err != nil {
@@ -448,11 +455,14 @@ func (db *DB) awaitFollower(ctx context.Context, position int64, deadline time.T
 // try erases a batch in one transaction, unless it is told which position to wait for.
 func (e *eraser) try(ctx context.Context, b eraseBatch, hold bool) (behind int64, err error) {
 	var done batchDone
-	err = e.db.asEraser(ctx, func(q *dbsqlc.Queries, _ func() error) error {
+	err = e.db.asEraser(ctx, func(q *dbsqlc.Queries, asServer func() error) error {
 		if err := q.ErasureLock(ctx); err != nil {
 			return err
 		}
-		if err := q.SearchHold(ctx); err != nil { // before the other locks
+		if err := q.ReactionHold(ctx); err != nil { // before the other locks
+			return err
+		}
+		if err := q.SearchHold(ctx); err != nil {
 			return err
 		}
 		if hold {
@@ -469,7 +479,14 @@ func (e *eraser) try(ctx context.Context, b eraseBatch, hold bool) (behind int64
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(told, &done)
+		if err := json.Unmarshal(told, &done); err != nil || done.Behind != 0 {
+			return err
+		}
+		if err := asServer(); err != nil {
+			return err
+		}
+		done.Deliveries, err = eraseDeliveries(ctx, q, b)
+		return err
 	})
 	if err != nil || done.Behind != 0 {
 		return done.Behind, err
@@ -478,6 +495,7 @@ func (e *eraser) try(ctx context.Context, b eraseBatch, hold bool) (behind int64
 	e.done.Events += done.Events
 	e.done.Sessions += done.Sessions
 	e.done.DeadLetters += done.DeadLetters
+	e.done.Deliveries += done.Deliveries
 	e.db.tail.forget()
 	return 0, nil
 }
@@ -489,6 +507,7 @@ type batchDone struct {
 	Events        int64 `json:"events"`
 	Sessions      int64 `json:"sessions"`
 	DeadLetters   int64 `json:"dead_letters"`
+	Deliveries    int64 `json:"-"`
 }
 
 // holdLog keeps everybody from appending for a moment, in which the follower comes to

@@ -271,14 +271,19 @@ func (run *retaining) moveHorizon(ctx context.Context) error {
 		DeadLetters int64 `json:"dead_letters"`
 		Across      int64
 	}
+	var deliveries int64
 	free, err := run.step(ctx, func(q *dbsqlc.Queries) ([]byte, error) {
-		return q.HorizonMove(ctx, dbsqlc.HorizonMoveParams{
+		answer, err := q.HorizonMove(ctx, dbsqlc.HorizonMoveParams{
 			EventsBefore: run.wanted.Events, MessagesBefore: run.wanted.Messages, SessionsBefore: run.wanted.Sessions,
 		})
+		if err == nil {
+			deliveries, err = q.DeliveryDropFrozen(ctx)
+		}
+		return answer, err
 	}, &moved, func() *AuditEntry {
 		return &AuditEntry{Action: "retention.move", Subject: "horizon", Details: map[string]any{
 			"events_before": run.wanted.Events, "messages_before": run.wanted.Messages, "sessions_before": run.wanted.Sessions,
-			"dead_letters": moved.DeadLetters,
+			"dead_letters": moved.DeadLetters, "deliveries": deliveries,
 		}}
 	})
 	if err != nil || !free {

@@ -5,11 +5,61 @@
 package dbsqlc
 
 import (
+	"database/sql/driver"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
+
+type RiverJobState string
+
+const (
+	RiverJobStateAvailable RiverJobState = "available"
+	RiverJobStateCancelled RiverJobState = "cancelled"
+	RiverJobStateCompleted RiverJobState = "completed"
+	RiverJobStateDiscarded RiverJobState = "discarded"
+	RiverJobStatePending   RiverJobState = "pending"
+	RiverJobStateRetryable RiverJobState = "retryable"
+	RiverJobStateRunning   RiverJobState = "running"
+	RiverJobStateScheduled RiverJobState = "scheduled"
+)
+
+func (e *RiverJobState) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = RiverJobState(s)
+	case string:
+		*e = RiverJobState(s)
+	default:
+		return fmt.Errorf("unsupported scan type for RiverJobState: %T", src)
+	}
+	return nil
+}
+
+type NullRiverJobState struct {
+	RiverJobState RiverJobState
+	Valid         bool // Valid is true if RiverJobState is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullRiverJobState) Scan(value interface{}) error {
+	if value == nil {
+		ns.RiverJobState, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.RiverJobState.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullRiverJobState) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.RiverJobState), nil
+}
 
 // What happened, per agent and UTC hour: events by the hour in which they occurred, whatever session they are of, and sessions by the hour in which they started. No row for an hour without any.
 type AnalyticsActivityHourly struct {
@@ -278,6 +328,106 @@ type AnalyticsSessionsHourly struct {
 	AvgRating pgtype.Numeric
 }
 
+// One row: how far the archive has come. Who makes stubs holds it FOR KEY SHARE, who is about to read what goes to the archive holds it FOR UPDATE.
+type Archive struct {
+	// Always true.
+	Singleton bool
+	// Names this log in the bucket, so that no other one overwrites it; empty until something was archived.
+	LogID string
+	// Number of the last manifest: the object that says what the archive consists of. 0 if there is none.
+	Manifest int64
+	// The events up to here can be restored.
+	Position int64
+	// When the last manifest was written.
+	WrittenAt *time.Time
+	// What the tables were like that the last manifest has copies of.
+	StateVersion string
+	// The copies of tables that the last manifest has.
+	Tables []byte
+	// The manifest that this log was restored from; empty if it was not.
+	Continues string
+	// Conversations of the events up to here are in archive_due, or were.
+	LookedTo int64
+	// The settings that the sessions' objects are made with.
+	MadeWith string
+	// Of how many sessions that went for their age it was looked whether they have objects.
+	GoneSessions int64
+	// The process that archives; others wait.
+	Owner string
+	// Up to when it may, unless it renews that.
+	LeasedUntil time.Time
+	// The manifest that is being restored; empty if none is.
+	Restoring string
+}
+
+// The objects that have the events: stretches of positions, one behind the other.
+type ArchiveBlock struct {
+	// The first position.
+	FirstPosition int64
+	// The last position.
+	LastPosition int64
+	// The hour of UTC in which its first event was received.
+	Hour time.Time
+	// How often it was written; 0 if it is still to be.
+	Version int32
+	// Its name in the bucket.
+	Object string
+	// SHA-256 of the object.
+	Sha256 []byte
+	// Bytes of the object.
+	Bytes int64
+	// Events in it: fewer than positions where months were dropped.
+	Events int64
+	// Bytes of the bodies and texts in it.
+	ContentBytes int64
+	// The least occurred_at.
+	OldestAt *time.Time
+	// The greatest occurred_at.
+	NewestAt *time.Time
+	// The log has changed, or grown, since it was read.
+	Stale bool
+	// It is being written.
+	Dirty bool
+}
+
+// Conversations of which a session may have to be archived.
+type ArchiveDue struct {
+	// The session.
+	SessionID string
+	// The agent.
+	AgentID string
+	// When to look: at once where something came, else when a session closes.
+	At time.Time
+}
+
+// Objects that are to be deleted.
+type ArchiveGarbage struct {
+	// The name in the bucket.
+	Object string
+	// From this manifest on nothing refers to it.
+	Manifest int64
+}
+
+// The closed sessions that have an object of their own in the bucket, or are to have one.
+type ArchiveSession struct {
+	// The session.
+	SessionID string
+	// The agent.
+	AgentID string
+	// When it started.
+	StartedAt time.Time
+	// Last occurred_at of its events.
+	LastEventAt time.Time
+	// The version of the session that the object is to have.
+	LastPosition int64
+	// Its name in the bucket; empty until it is written.
+	Object string
+	// The object is not what it is to be: nobody has begun to write it.
+	Stale bool
+	// It is being written.
+	Dirty bool
+}
+
 // Uses of rights that not everybody has, append-only.
 type Audit struct {
 	// Number of the entry.
@@ -420,6 +570,28 @@ type DeadLetter struct {
 	FailedAt time.Time
 	// It is to be tried again.
 	Retry bool
+}
+
+// What rules have to tell destinations: waiting, under way, dead, or done within the last day.
+type Delivery struct {
+	// The job that carries it; the delivery goes when the job goes.
+	JobID int64
+	// The webhook-id: the same at each attempt.
+	DeliveryID string
+	// The rule that fired.
+	Rule string
+	// Name of the destination. Its address and secrets are in no table.
+	Destination string
+	// Log position of the event that it tells of, or the last_position of the session; 0 if it is of none.
+	Position int64
+	// The agent that it tells of, else empty.
+	AgentID string
+	// The session that it tells of, else empty.
+	SessionID string
+	// When the rule fired.
+	EnqueuedAt time.Time
+	// What is told, in JSON: of it the destination's template makes the request.
+	Body []byte
 }
 
 // The months of events that are dropped, so that what is left of the log can still be proved to be complete.
@@ -702,6 +874,60 @@ type Retention struct {
 	DroppedCounts int64
 }
 
+// River's own: its jobs. Those of the kind delivery have a row in deliveries, and nothing of anybody's in them.
+type RiverJob struct {
+	ID           int64
+	State        RiverJobState
+	Attempt      int16
+	MaxAttempts  int16
+	AttemptedAt  *time.Time
+	CreatedAt    time.Time
+	FinalizedAt  *time.Time
+	ScheduledAt  time.Time
+	Priority     int16
+	Args         []byte
+	AttemptedBy  []string
+	Errors       [][]byte
+	Kind         string
+	Metadata     []byte
+	Queue        string
+	Tags         []string
+	UniqueKey    []byte
+	UniqueStates pgtype.Bits
+}
+
+// River's own: which server looks after the jobs of all.
+type RiverLeader struct {
+	ElectedAt time.Time
+	ExpiresAt time.Time
+	LeaderID  string
+	Name      string
+}
+
+// River's own: the version of its tables, which a server looks at when it starts.
+type RiverMigration struct {
+	Line      string
+	Version   int64
+	CreatedAt time.Time
+}
+
+// River's own, for databases that can't notify: always empty here.
+type RiverNotification struct {
+	ID        int64
+	CreatedAt time.Time
+	Payload   string
+	Topic     string
+}
+
+// River's own: its queues, one for each destination.
+type RiverQueue struct {
+	Name      string
+	CreatedAt time.Time
+	Metadata  []byte
+	PausedAt  *time.Time
+	UpdatedAt time.Time
+}
+
 // A row per session: its numbers, and the state from which its next event is folded. Read analytics.sessions, which derives the rest.
 type Session struct {
 	AgentID        string
@@ -960,6 +1186,34 @@ type Spool struct {
 	DrainedTo int64
 	// When it was drained last.
 	UpdatedAt time.Time
+}
+
+// How far each stream has come. Which process sends is decided by an advisory lock, see store.HoldStream; retention waits for no stream.
+type Stream struct {
+	// The stream.
+	Name string
+	// Where it was sent to last, without secrets.
+	Destination string
+	// Everything up to this position has been acknowledged, or was not asked for.
+	Position int64
+	// How many events were acknowledged; what was sent twice counts once.
+	Sent int64
+	// When it was begun.
+	CreatedAt time.Time
+	// When the position moved last.
+	MovedAt time.Time
+}
+
+// Events that were too large for the destination: it was told of them, without their content, which is in the log.
+type StreamOmission struct {
+	// The stream.
+	Stream string
+	// The event's place in the log.
+	Position int64
+	// How large the event was, as JSON.
+	Bytes int64
+	// When the destination was told.
+	OmittedAt time.Time
 }
 
 // The months whose events are all stubs.
