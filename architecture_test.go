@@ -39,6 +39,9 @@ func TestArrowsPointOneWay(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			if imported == "net/http" && speaksToOthers(path) {
+				continue
+			}
 			for _, prefix := range forbidden[room] {
 				if imported == prefix || strings.HasPrefix(imported, strings.TrimSuffix(prefix, "/")+"/") {
 					t.Errorf("%s imports %s", path, imported)
@@ -50,6 +53,13 @@ func TestArrowsPointOneWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// speaksToOthers tells the parts of the aggregator that send what they make of the log:
+// the others know the database alone.
+func speaksToOthers(path string) bool {
+	path = filepath.ToSlash(path)
+	return strings.HasPrefix(path, "aggregator/reaction/deliver/") || strings.HasPrefix(path, "aggregator/export/")
 }
 
 // TestTheVocabularyIsPure keeps clocks, contexts and I/O out of the root package.
