@@ -63,6 +63,10 @@ test-jdbc: postgres ## check what a JDBC client finds (Java, and Debian's libpos
 	  { echo "Java or its driver for Postgres is missing: apt-get install default-jdk-headless libpostgresql-jdbc-java"; exit 1; }
 	go test -count=1 -tags jdbc -run JDBC ./internal/bi
 
+.PHONY: test-kinesis
+test-kinesis: postgres bin/tools/kinesalite ## check streams against a Kinesis server of the npm registry (Node, and npm)
+	go test -count=1 -tags kinesis -run Kinesis ./aggregator/export/stream
+
 # Needs the Go vulnerability database: run it where that can be reached, before each release and
 # daily, or name a copy with VULNDB=file:///path.
 .PHONY: vulncheck
@@ -92,6 +96,10 @@ bench: ## measure deliveries per second and their latency, as ratios
 .PHONY: bench-queries
 bench-queries: ## measure questions on 1 million sessions, as ratios: SESSIONS, DATA (keeps them for the next time), ONLY
 	go run ./internal/bench/queries $(if $(SESSIONS),-sessions $(SESSIONS)) $(if $(DATA),-data $(DATA)) $(if $(ONLY),-only '$(ONLY)')
+
+.PHONY: bench-live
+bench-live: build ## measure the memory of live streams (STREAMS), and how soon an event is with those who hear it
+	go run ./internal/bench/live $(if $(STREAMS),-streams $(STREAMS))
 
 .PHONY: hostile
 hostile: ## measure deliveries beside 10,000 wrong signatures a second
@@ -129,6 +137,13 @@ bin/tools/promtool:
 	  rm -rf bin/tools/prometheus && mkdir bin/tools/prometheus && cd bin/tools/prometheus && \
 	  apt-get -q -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb . && mv usr/bin/promtool .. && cd .. && rm -rf prometheus; \
 	  fi || { echo "promtool is missing: it comes with Prometheus"; exit 1; }
+
+# Its versions and their checksums stand in package-lock.json.
+bin/tools/kinesalite: KINESALITE := aggregator/export/stream/testdata/kinesalite
+bin/tools/kinesalite: $(wildcard aggregator/export/stream/testdata/kinesalite/*)
+	@command -v npm >/dev/null || { echo "Node's npm is missing: apt-get install nodejs npm"; exit 1; }
+	@rm -rf $@ $@.new && mkdir -p bin/tools && cp -r $(KINESALITE) $@.new
+	@cd $@.new && npm ci --ignore-scripts --no-audit --no-fund && cd - >/dev/null && mv $@.new $@
 
 # The versions stand in tools/go.mod, apart from the project's.
 bin/tools/sqlc: TOOL := github.com/sqlc-dev/sqlc/cmd/sqlc

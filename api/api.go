@@ -21,6 +21,7 @@ import (
 
 	"rapport/api/access"
 	"rapport/api/forwarded"
+	livehub "rapport/api/live"
 	"rapport/internal/redact"
 	"rapport/store"
 	"rapport/store/ingest"
@@ -52,6 +53,7 @@ type Config struct {
 
 	TrustedProxies forwarded.Proxies // whose word for the client's address counts; nobody's
 	Limits         Limits            // none
+	Live           LiveLimits        // none
 
 	patience time.Duration // of a probe; probePatience
 }
@@ -64,6 +66,7 @@ type server struct {
 	refusals rate.Sometimes // which refused deliveries are logged
 	limits   limiters
 	seen     glance // for readiness
+	live     *livehub.Hub
 
 	sqlAnswers *shares
 }
@@ -93,6 +96,10 @@ func assemble(config Config) (*server, error) {
 		Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second},
 		limits: newLimiters(config.Limits, config.MaxBodyBytes),
 	}
+	s.live = s.newLive()
+	if err := config.Metrics.registry.Register(s.live); err != nil {
+		return nil, fmt.Errorf("the metrics serve another API already: %w", err)
+	}
 	router := chi.NewRouter()
 	s.router = router
 	if s.Traces != nil {
@@ -114,6 +121,7 @@ func assemble(config Config) (*server, error) {
 	s.registerSearch()
 	s.registerHistory()
 	s.registerEvents()
+	s.registerLive()
 	s.registerSQL()
 	s.registerErasure()
 	s.registerQuarantine()

@@ -27,7 +27,8 @@ func TestTheDeadLetters(t *testing.T) {
 		wantColumn(t, rows, "retry", "false", "false", "false")
 		wantColumn(t, rows, "failed_at", "2026-09-28T12:00:00.500000Z", "2026-09-28T12:00:00.500000Z", "2026-09-28T12:00:00.500000Z")
 	}
-	wantFields(t, l, "/dead-letters", "follower", "position", "agent_id", "session_id", "event_type", "reason", "attempts", "failed_at", "retry")
+	wantFields(t, l, "/dead-letters", "id", "kind", "position", "agent_id", "session_id", "follower", "event_type", "destination", "rule",
+		"delivery_id", "error", "retry_count", "failed_at", "retry", "reason", "attempts")
 	wantBadParameter(t, get(l, "/dead-letters?limit=0"), "limit")
 	wantBadParameter(t, get(l, "/dead-letters?cursor=x"), "cursor")
 	if got := metricLines(t, l, "rapport_dead_letters"); !slices.Contains(got, `rapport_dead_letters{follower="sessions"} 3`) {
@@ -56,7 +57,7 @@ func TestDeadLettersAreTriedAgain(t *testing.T) {
 	wantColumn(t, allRows(t, l, "/dead-letters", 50), "retry", "false", "true", "false")
 	for _, path := range []string{
 		"/dead-letters/3/retry", "/dead-letters/0/retry", "/dead-letters/-9/retry", "/dead-letters/x/retry",
-		"/dead-letters/9999999999999999999/retry", "/dead-letters//retry", "/dead-letters/9", "/dead-letters/9/retry/",
+		"/dead-letters/9999999999999999999/retry", "/dead-letters//retry", "/dead-letters/9/retry/", "/dead-letters/d9/retry", "/dead-letters/d/retry",
 	} {
 		if code, _ := again(path); code != http.StatusNotFound {
 			t.Errorf("%s: %d", path, code)

@@ -191,6 +191,11 @@ func newRequest(method, target string, body io.Reader, headers ...string) *http.
 
 func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
+	if r.URL.Path == livePath {
+		leaving, r := untilFlushed(w, r)
+		h.ServeHTTP(leaving, r)
+		return w
+	}
 	h.ServeHTTP(w, r)
 	return w
 }

@@ -126,7 +126,7 @@ func typeLabel(eventType string) string {
 
 // watch adds what the database and the spool tell.
 func (m *Metrics) watch(db *store.DB, in *ingest.Ingest, sources *Sources, now func() time.Time) error {
-	for _, c := range []prometheus.Collector{&databaseCollector{db, now}, &spoolCollector{in, now}, &sourceCollector{sources}} {
+	for _, c := range []prometheus.Collector{&databaseCollector{db, now}, &spoolCollector{in, now}, &sourceCollector{sources}, &streamCollector{db, now}} {
 		if err := m.registry.Register(c); err != nil {
 			return fmt.Errorf("the metrics serve another API already: %w", err)
 		}
@@ -147,8 +147,11 @@ var (
 	followerAt     = prometheus.NewDesc("rapport_follower_position", "Position up to which the follower has come.", []string{"follower"}, nil)
 	followerEvents = prometheus.NewDesc("rapport_follower_lag_events", "Events that the follower has not followed yet.", []string{"follower"}, nil)
 	followerAge    = prometheus.NewDesc("rapport_follower_lag_seconds", "Time since the oldest of them was received.", []string{"follower"}, nil)
+	archiveTodo    = prometheus.NewDesc("rapport_archive_objects_pending", "Objects of the archive that are to be written again, or deleted: what was erased is gone from it when there are none.", nil, nil)
 	quarantineSize = prometheus.NewDesc("rapport_quarantine_entries", "Entries of the quarantine.", nil, nil)
 	quarantineSum  = prometheus.NewDesc("rapport_quarantine_bytes", "Bytes of the bodies in the quarantine.", nil, nil)
+	deliveriesLeft = prometheus.NewDesc("rapport_deliveries_waiting", "Deliveries to the destination that wait, or are under way.", []string{"destination"}, nil)
+	deliveriesDead = prometheus.NewDesc("rapport_deliveries_dead", "Deliveries to the destination that were tried as often as they may be.", []string{"destination"}, nil)
 	deadLetters    = prometheus.NewDesc("rapport_dead_letters", "Events that the follower could not take and has put aside.", []string{"follower"}, nil)
 )
 
@@ -162,7 +165,8 @@ type databaseCollector struct {
 // Describe names them all, though a scrape may lack some.
 func (c *databaseCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		activeSessions, logHead, followerAt, followerEvents, followerAge, quarantineSize, quarantineSum, deadLetters,
+		activeSessions, logHead, followerAt, followerEvents, followerAge, archiveTodo, quarantineSize, quarantineSum, deadLetters,
+		deliveriesLeft, deliveriesDead,
 	} {
 		descs <- desc
 	}
@@ -190,6 +194,7 @@ func (c *databaseCollector) Collect(metrics chan<- prometheus.Metric) {
 		gauge(followerEvents, float64(lag.Events), follower)
 		gauge(followerAge, lag.Age.Seconds(), follower)
 	}
+	c.collectArchive(ctx, gauge)
 	if entries, bytes, err := c.db.QuarantineStats(ctx); err == nil {
 		gauge(quarantineSize, float64(entries))
 		gauge(quarantineSum, float64(bytes))
@@ -198,5 +203,28 @@ func (c *databaseCollector) Collect(metrics chan<- prometheus.Metric) {
 		for follower, letters := range tally {
 			gauge(deadLetters, float64(letters), follower)
 		}
+	}
+	if tally, err := c.db.DeliveryTally(ctx); err == nil {
+		for destination, count := range tally {
+			gauge(deliveriesLeft, float64(count.Waiting), destination)
+			gauge(deliveriesDead, float64(count.Dead), destination)
+		}
+	}
+}
+
+// archiveFollower is how the archive is named among the followers.
+const archiveFollower = "archive"
+
+// collectArchive tells of the archive, if there ever was one.
+func (c *databaseCollector) collectArchive(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
+	lag, used, err := c.db.ArchiveLag(ctx, c.now())
+	if err != nil || !used {
+		return
+	}
+	gauge(followerAt, float64(lag.Position), archiveFollower)
+	gauge(followerEvents, float64(lag.Events), archiveFollower)
+	gauge(followerAge, lag.Age.Seconds(), archiveFollower)
+	if todo, err := c.db.ArchiveTodo(ctx); err == nil {
+		gauge(archiveTodo, float64(todo.Blocks+todo.Sessions+todo.Garbage+todo.State))
 	}
 }

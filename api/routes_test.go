@@ -41,6 +41,7 @@ GET /sessions/{session_id}/messages   401   401     401     401  200 403  403   
 GET /sessions/{session_id}/events     401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
 GET /sessions/{session_id}/history    401   401     401     401  200 403  403   200   200 200 404     200  200    200     200   401
 GET /events                           401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
+GET /live                             401   401     401     401  403 403  200   200   200 403 403     403  200    200     200   401
 GET /messages                         401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 GET /stats                            401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 GET /stats/timeseries                 401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
@@ -52,14 +53,16 @@ GET /users/{user_id}/sessions         401   401     401     401  200 403  403   
 GET /quarantine                       401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 GET /dead-letters                     401   401     401     401  200 403  403   200   200 200 200     200  200    200     200   401
 POST /dead-letters/retry              401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
-POST /dead-letters/{position}/retry   401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
+POST /dead-letters/{id}/retry         401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
+DELETE /dead-letters                  401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
+DELETE /dead-letters/{id}             401   401     401     401  403 403  403   404   404 403 403     403  404    403     403   401
 POST /sql                             401   401     401     401  403 200  403   200   200 403 403     403  200    403     403   401
 DELETE /sessions/{session_id}         401   401     401     401  403 403  403   200   200 403 403     403  200    403     403   401
 GET /audit                            401   401     401     401  403 403  403   200   200 403 403     403  200    200     200   401
 `
 
 // parameters are what is asked for where a route has some.
-var parameters = map[string]string{"session_id": "s1", "position": "1", "source": "nobody", "agent_id": "A", "user_id": "u1"}
+var parameters = map[string]string{"session_id": "s1", "id": "1", "source": "nobody", "agent_id": "A", "user_id": "u1"}
 
 // bodies are what is sent where a path needs one.
 var bodies = map[string]string{

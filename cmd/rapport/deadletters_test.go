@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"rapport/store"
 	"rapport/store/storetest"
 )
 
@@ -64,5 +66,50 @@ func TestDeadLettersOfARunningServer(t *testing.T) {
 	})
 	if p.get("/sessions", &page); len(page.Data) != 4 {
 		t.Errorf("GET /sessions: %+v", page)
+	}
+}
+
+func TestDeadDeliveriesOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	env := "RAPPORT_DATABASE_URL=" + db.URL("rapport_server")
+	for i := range 3 {
+		_, err := db.Enqueue(t.Context(), store.Delivery{ID: fmt.Sprint("rule/", i+1), Rule: "rule", Destination: "crm", Position: int64(i), Body: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Exec(t, "rapport_server", `UPDATE river_job SET state = 'discarded', attempt = 20, finalized_at = now(), errors = ARRAY['{"error": "answered 500"}']::jsonb[]`)
+	command := func(want int, args ...string) string {
+		t.Helper()
+		out, stderr, code := runRapport(t, append([]string{"dead-letters"}, args...), env)
+		if code != want {
+			t.Errorf("%v: %d %s%s", args, code, out, stderr)
+		}
+		return out
+	}
+	if listed := command(0, "list"); strings.Count(listed, "\n") != 4 || !strings.Contains(listed, "answered 500") || !strings.Contains(listed, "crm") {
+		t.Errorf("the list is\n%s", listed)
+	}
+	var letter struct {
+		ID, Kind, Destination, Rule, Error string
+		RetryCount                         int `json:"retry_count"`
+	}
+	err := json.Unmarshal([]byte(command(0, "list", "--json", "--limit", "1")), &letter)
+	if err != nil || letter.ID != "d3" || letter.Kind != "delivery" || letter.Destination != "crm" || letter.RetryCount != 19 || letter.Error != "answered 500" {
+		t.Errorf("%v: %+v", err, letter)
+	}
+	command(0, "retry", "d1")
+	command(1, "retry", "d1", "17")
+	command(1, "retry", "x")
+	command(0, "delete", "d2")
+	command(1, "delete", "d2")
+	command(1, "delete", "17")
+	command(1, "delete")
+	if out := command(0, "delete", "--all"); !strings.Contains(out, "1 deleted") {
+		t.Errorf("delete --all: %s", out)
+	}
+	if listed := command(0, "list"); strings.Count(listed, "\n") != 1 {
+		t.Errorf("left is\n%s", listed)
 	}
 }

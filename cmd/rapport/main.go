@@ -52,12 +52,15 @@ type cli struct {
 	SQL         sqlCmd      `cmd:"" name:"sql" help:"Run a statement of your own on the tables of analytics, as POST /sql does."`
 	Key         keyCmd      `cmd:"" help:"API keys: who may read and steer over HTTP."`
 	Source      sourceCmd   `cmd:"" help:"Webhook sources: who may deliver, and how that is proven."`
+	Stream      streamCmd   `cmd:"" help:"Streams: where the log is passed on to."`
 	Audit       auditCmd    `cmd:"" help:"Who did what with rights that not everybody has."`
 	Retain      retainCmd   `cmd:"" help:"Let go of what is too old, once."`
 	Verify      verifyCmd   `cmd:"" help:"Prove the sessions and the counters from the whole log; exit code 1 on any difference."`
 	Erase       eraseCmd    `cmd:"" help:"Erase what was said, for good, by session, user or agent; the numbers stay."`
 	Export      exportCmd   `cmd:"" help:"Write sessions, messages or events as Parquet, CSV or NDJSON."`
 	Import      importCmd   `cmd:"" help:"Append deliveries or exported events from NDJSON to the log."`
+	Rules       rulesCmd    `cmd:"" help:"Check a file of rules, and try it on the log."`
+	Restore     restoreCmd  `cmd:"" help:"Make the database again from an archive alone: see rapport serve --archive."`
 	Rebuild     rebuildCmd  `cmd:"" help:"Fold the sessions anew from the whole log, or with other settings, while everything goes on."`
 	Doctor      doctorCmd   `cmd:"" help:"Look at everything an operator has to care for, and say what to do; exit code 1 on a problem."`
 

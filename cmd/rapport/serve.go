@@ -33,6 +33,9 @@ type serveCmd struct {
 	retainFlags
 	tlsFlags
 	limitFlags
+	liveFlags
+	archiveFlags
+	streamFlags
 	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Default: ${default}."`
 	WebhookSecret      string        `secret:"" placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
 	WebhookToken       string        `secret:"" placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
@@ -205,6 +208,13 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return sources.Run(ctx) }),
 		&store.Maintenance{DB: db, Quarantine: bounds, Retention: retention, Logger: logger},
 	}
+	followers, err := c.followers(db, watch, metrics, logger)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range followers {
+		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return f.Run(ctx) }))
+	}
 	if c.HealEvery > 0 {
 		healer, err := c.healer(db, mask, logger)
 		if err != nil {
@@ -212,6 +222,13 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		}
 		service := &heal.Service{Healer: healer, Every: c.HealEvery, Logger: logger}
 		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return service.Run(ctx) }))
+	}
+	archiver, err := c.archiver(db, watch, up, logger)
+	if err != nil {
+		return nil, err
+	}
+	if archiver != nil {
+		s.others = append(s.others, archiver)
 	}
 	if database.private != nil {
 		s.others = append(s.others, database.private)
@@ -231,7 +248,7 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		DB: db, Watch: watch, Ingest: s.ingest, Sources: sources.sources, APIToken: c.APIToken,
 		Keys: keys, Exposed: c.isExposed(), Sandbox: sandbox,
 		MaxBodyBytes: c.MaxBodyBytes, Redact: mask, Now: time.Now, Logger: logger, Metrics: metrics, LagAlarm: c.LagAlarm,
-		Draining: s.draining, Version: version(), Traces: telemetry.requests(), TrustedProxies: c.trusted(), Limits: c.limits(),
+		Draining: s.draining, Version: version(), Traces: telemetry.requests(), TrustedProxies: c.trusted(), Limits: c.limits(), Live: c.live(),
 	})
 	if err != nil {
 		return nil, err
@@ -358,7 +375,7 @@ func (c *serveCmd) check() error {
 	if !isLoopback(host) && len(missing) > 0 {
 		return fmt.Errorf("listening on %s, which is not loopback, needs %s", c.Listen, strings.Join(missing, " and "))
 	}
-	if err := errors.Join(c.checkTLS(), c.checkLimits()); err != nil {
+	if err := errors.Join(c.checkTLS(), c.checkLimits(), c.checkLive()); err != nil {
 		return err
 	}
 	if strings.TrimSpace(c.APIToken) != c.APIToken {
@@ -368,6 +385,9 @@ func (c *serveCmd) check() error {
 		return err
 	}
 	if _, err := c.retention(); err != nil {
+		return err
+	}
+	if err := c.checkStreams(); err != nil {
 		return err
 	}
 	if c.MaxBodyBytes < 1 {

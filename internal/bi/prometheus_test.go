@@ -18,11 +18,11 @@ import (
 // fromPrometheus are the metrics that Prometheus makes itself.
 var fromPrometheus = map[string]bool{"up": true, "ALERTS": true}
 
-// perDelivery are those that begin with a spool or a source, which the server of a test has not.
+// perDelivery are those that begin with a spool, a source or a stream, which the server of a test has not.
 var perDelivery = map[string]bool{
 	"rapport_spool_records": true, "rapport_spool_age_seconds": true, "rapport_spool_room": true, "rapport_spool_damaged_segments": true,
 	"rapport_spool_refused_total": true, "rapport_spool_drained_total": true, "rapport_circuit_open": true, "rapport_dead_letters": true,
-	"webhook_proven_total": true, "webhook_over_rate_total": true,
+	"webhook_proven_total": true, "webhook_over_rate_total": true, "rapport_stream_lag_seconds": true, "rapport_stream_omitted_total": true,
 }
 
 // told are the names of the metrics that a server tells, and those in its source.
@@ -40,7 +40,8 @@ func told(t *testing.T) map[string]bool {
 		}
 	}
 	source := ""
-	for _, file := range []string{"../../api/metrics.go", "../../api/spoolmetrics.go", "../../api/sourcemetrics.go"} {
+	for _, file := range []string{"../../api/metrics.go", "../../api/spoolmetrics.go", "../../api/sourcemetrics.go", "../../api/streammetrics.go",
+		"../../aggregator/export/stream/metrics.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
