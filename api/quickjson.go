@@ -164,7 +164,7 @@ func (n *statNumbers) appendMembers(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(strconv.AppendQuote(b, m.name), ':')
+		b = append(strconv.AppendQuote(b, m.Name), ':')
 		b = n.numbers[i].append(b)
 	}
 	return append(b, '}')

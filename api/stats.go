@@ -118,7 +118,7 @@ type statChanges struct{ statNumbers }
 func (statChanges) Schema(huma.Registry) *huma.Schema {
 	properties := make(map[string]*huma.Schema)
 	for _, m := range metrics {
-		properties[m.name] = &huma.Schema{Type: huma.TypeNumber, Nullable: true, Description: "Change of " + m.name + " in per cent."}
+		properties[m.Name] = &huma.Schema{Type: huma.TypeNumber, Nullable: true, Description: "Change of " + m.Name + " in per cent."}
 	}
 	return &huma.Schema{Type: huma.TypeObject, Properties: properties}
 }

@@ -54,7 +54,7 @@ const (
 func (sortName) Schema(huma.Registry) *huma.Schema {
 	names := []any{"key", "-key", "events", "-events"}
 	for _, m := range metrics {
-		names = append(names, m.name, "-"+m.name)
+		names = append(names, m.Name, "-"+m.Name)
 	}
 	return &huma.Schema{Type: huma.TypeString, Enum: names, Examples: []any{"-sessions"}}
 }
@@ -113,7 +113,7 @@ func (s *server) breakdown(ctx context.Context, in *breakdownInput) (*answer[bre
 	}
 	of := metricsNamed(in.Metrics)
 	in.Metrics = namesOf(of)
-	filter.Percentiles = havePercentile(of) || ranking.by != nil && ranking.by.percentile
+	filter.Percentiles = havePercentile(of) || ranking.by != nil && ranking.by.Percentile
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ const eventGrain = 15 * time.Minute
 
 // eventsMetric is the one metric of events. It is computed from Events of the totals,
 // as which a count of events is ranked.
-var eventsMetric = count("events", "Events.", func(t *rapport.Totals) int64 { return t.Events })
+var eventsMetric = metric{rapport.CountMetric("events", "Events.", func(t *rapport.Totals) int64 { return t.Events })}
 
 func (s *server) breakdownOfEvents(ctx context.Context, in *breakdownInput) (*answer[breakdownBody], error) {
 	if err := in.resolveForEvents(s.now()); err != nil {
@@ -58,7 +58,7 @@ func (in *breakdownInput) resolveForEvents(now time.Time) error {
 	case len(in.Metrics) > 0:
 		return badParameter("metrics", "by=event_type and by=error_code have the metric events alone: leave it out")
 	}
-	in.Metrics = []metricName{metricName(eventsMetric.name)}
+	in.Metrics = []metricName{metricName(eventsMetric.Name)}
 	if in.Sort == "" {
 		in.Sort = "-events"
 	}

@@ -72,8 +72,8 @@ func funnelOf(t *rapport.Totals) []step {
 		{Step: "second_turn", Sessions: t.Returned()}, {Step: "deep", Sessions: t.Deep},
 	}
 	for i := range steps {
-		steps[i].ShareOfFirst = quotient(steps[i].Sessions, steps[0].Sessions, shareDecimals)
-		steps[i].ShareOfPrevious = quotient(steps[i].Sessions, steps[max(0, i-1)].Sessions, shareDecimals)
+		steps[i].ShareOfFirst = quotient(steps[i].Sessions, steps[0].Sessions, rapport.ShareDecimals)
+		steps[i].ShareOfPrevious = quotient(steps[i].Sessions, steps[max(0, i-1)].Sessions, rapport.ShareDecimals)
 	}
 	return steps
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,119 +10,24 @@ import (
 	"rapport"
 )
 
-// Decimals of a metric: counts have none.
-const (
-	shareDecimals = 4
-	otherDecimals = 3
-)
+// metric is a number over sessions: rapport has the table of them all.
+type metric struct{ rapport.Metric }
 
-// The units of the metrics.
-const (
-	unitCount      = "count"
-	unitSeconds    = "seconds"
-	unitShare      = "share, 0 to 1"
-	unitPerSession = "per session"
-	unitScore      = "points, 0 to 100"
-	unitSentiment  = "-1 to 1"
-	unitRating     = "as told"
-)
-
-// metric is a number over sessions.
-type metric struct {
-	name        string
-	unit        string
-	description string
-	of          func(*rapport.Totals) figure
-	percentile  bool // it needs the histograms
+// of is the metric of some sessions.
+func (m metric) of(t *rapport.Totals) figure {
+	n, known := m.Value(t)
+	return figure{n: n, decimals: m.Decimals, known: known}
 }
 
-// metrics are all there are: the table that they are computed by, and that describes
-// them. Averages and shares are computed from the sums of all their sessions, and
-// rounded once, half away from zero; they are null where there is nothing to divide by.
-var metrics = []metric{
-	count("sessions", "Sessions.", func(t *rapport.Totals) int64 { return t.Sessions }),
-	count("engaged_sessions", "Sessions with a user message.", func(t *rapport.Totals) int64 { return t.Talked() }),
-	shareOf("bounce_rate", "Sessions without a user message, of all.",
-		func(t *rapport.Totals) (int64, int64) { return t.Bounced, t.Sessions }),
-	count("bounced", "Sessions of the tier bounced: no user message.", func(t *rapport.Totals) int64 { return t.Bounced }),
-	count("engaged", "Sessions of the tier engaged: one turn.", func(t *rapport.Totals) int64 { return t.Engaged }),
-	count("continued", "Sessions of the tier continued: 2 or 3 turns.", func(t *rapport.Totals) int64 { return t.Continued }),
-	count("deep", "Sessions of the tier deep: 4 turns or more.", func(t *rapport.Totals) int64 { return t.Deep }),
-	count("messages", "Messages, of any role.", func(t *rapport.Totals) int64 { return t.Messages }),
-	count("user_messages", "Messages of the user.", func(t *rapport.Totals) int64 { return t.UserMessages }),
-	count("agent_messages", "Messages of the agent.", func(t *rapport.Totals) int64 { return t.AgentMessages }),
-	count("turns", "Runs of neighbouring user messages.", func(t *rapport.Totals) int64 { return t.Turns }),
-	count("answered_turns", "Turns that the agent answered.", func(t *rapport.Totals) int64 { return t.AnsweredTurns }),
-	average("avg_duration_s", unitSeconds, "Mean duration_s of the sessions.",
-		func(t *rapport.Totals) (int64, int64) { return t.DurationMS, 1000 * t.Sessions }),
-	average("avg_active_s", unitSeconds, "Mean active_s of the sessions.",
-		func(t *rapport.Totals) (int64, int64) { return t.ActiveMS, 1000 * t.Sessions }),
-	average("avg_messages", unitPerSession, "Messages per session.",
-		func(t *rapport.Totals) (int64, int64) { return t.Messages, t.Sessions }),
-	average("avg_turns", unitPerSession, "Turns per session.",
-		func(t *rapport.Totals) (int64, int64) { return t.Turns, t.Sessions }),
-	average("avg_response_s", unitSeconds, "Mean response time over the answered turns: long conversations weigh more than short ones.",
-		func(t *rapport.Totals) (int64, int64) { return t.ResponseMS, 1000 * t.AnsweredTurns }),
-	shareOf("answer_rate", "Answered turns, of all turns.",
-		func(t *rapport.Totals) (int64, int64) { return t.AnsweredTurns, t.Turns }),
-	shareOf("quick_answer_rate", "Turns answered within 3 s, of the answered turns.",
-		func(t *rapport.Totals) (int64, int64) { return t.QuickAnswers, t.AnsweredTurns }),
-	shareOf("repeat_rate", "User messages that repeat an earlier one of the session, of the user messages.",
-		func(t *rapport.Totals) (int64, int64) { return t.Repeats, t.UserMessages }),
-	shareOf("friction_rate", "User messages with a frustration word or a sentiment of -0.5 or lower, of the user messages.",
-		func(t *rapport.Totals) (int64, int64) { return t.Friction, t.UserMessages }),
-	average("avg_engagement", unitScore, "Mean engagement_score of the sessions.",
-		func(t *rapport.Totals) (int64, int64) { return t.EngagementTenths, 10 * t.Sessions }),
-	average("avg_quality", unitScore, "Mean quality_score of the sessions that have one: those with a user message.",
-		func(t *rapport.Totals) (int64, int64) { return t.QualityTenths, 10 * t.Judged }),
-	average("avg_sentiment", unitSentiment, "Mean sentiment of the sessions that have one: those with a user message.",
-		func(t *rapport.Totals) (int64, int64) { return t.SentimentThousandths, 1000 * t.Felt }),
-	average("avg_rating", unitRating, "Mean rating of the sessions that have one.",
-		func(t *rapport.Totals) (int64, int64) { return t.RatingThousandths, 1000 * t.Rated }),
-	count("errors", "agent.error events of the sessions.", func(t *rapport.Totals) int64 { return t.Errors }),
-	perSession("error_rate", "Errors per session; may be greater than 1.",
-		func(t *rapport.Totals) (int64, int64) { return t.Errors, t.Sessions }),
-	percentile("p50_duration_s", "Median duration_s of the sessions", 0.5,
-		func(t *rapport.Totals) rapport.Histogram { return t.Duration }),
-	percentile("p95_duration_s", "95th percentile of duration_s of the sessions", 0.95,
-		func(t *rapport.Totals) rapport.Histogram { return t.Duration }),
-	percentile("p50_response_s", "Median avg_response_s of the sessions with an answered turn", 0.5,
-		func(t *rapport.Totals) rapport.Histogram { return t.Response }),
-	percentile("p95_response_s", "95th percentile of avg_response_s of the sessions with an answered turn", 0.95,
-		func(t *rapport.Totals) rapport.Histogram { return t.Response }),
-}
+var metrics = allMetrics()
 
-func count(name, description string, of func(*rapport.Totals) int64) metric {
-	return metric{name: name, unit: unitCount, description: description,
-		of: func(t *rapport.Totals) figure { return figure{n: of(t), known: true} }}
-}
-
-func shareOf(name, description string, of func(*rapport.Totals) (num, den int64)) metric {
-	return ratio(name, unitShare, description, shareDecimals, of)
-}
-
-func perSession(name, description string, of func(*rapport.Totals) (num, den int64)) metric {
-	return ratio(name, unitPerSession, description, shareDecimals, of)
-}
-
-func average(name, unit, description string, of func(*rapport.Totals) (num, den int64)) metric {
-	return ratio(name, unit, description, otherDecimals, of)
-}
-
-func ratio(name, unit, description string, decimals int, of func(*rapport.Totals) (num, den int64)) metric {
-	return metric{name: name, unit: unit, description: description, of: func(t *rapport.Totals) figure {
-		num, den := of(t)
-		return quotient(num, den, decimals)
-	}}
-}
-
-// percentile is one of milliseconds, shown as seconds.
-func percentile(name, description string, q float64, of func(*rapport.Totals) rapport.Histogram) metric {
-	return metric{name: name, unit: unitSeconds, description: description + ", within 1 %.", percentile: true,
-		of: func(t *rapport.Totals) figure {
-			ms, ok := of(t).Quantile(q)
-			return figure{n: ms, decimals: otherDecimals, known: ok}
-		}}
+func allMetrics() []metric {
+	all := rapport.Metrics()
+	list := make([]metric, len(all))
+	for i, m := range all {
+		list[i] = metric{m}
+	}
+	return list
 }
 
 // figure is a decimal that never passes through a float.
@@ -164,20 +68,8 @@ func (n figure) compare(other figure, descending bool) int {
 
 // quotient is num/den, rounded half away from zero; null if den is 0.
 func quotient(num, den int64, decimals int) figure {
-	if den == 0 {
-		return figure{decimals: decimals}
-	}
-	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
-	return figure{n: roundQuotient(scale.Mul(scale, big.NewInt(num)), big.NewInt(den)), decimals: decimals, known: true}
-}
-
-// roundQuotient rounds half away from zero. den is not 0.
-func roundQuotient(num, den *big.Int) int64 {
-	sign := int64(num.Sign() * den.Sign())
-	twice := new(big.Int).Abs(num)
-	size := new(big.Int).Abs(den)
-	twice.Lsh(twice, 1).Add(twice, size)
-	return sign * twice.Quo(twice, size.Lsh(size, 1)).Int64()
+	n, known := rapport.Quotient(num, den, decimals)
+	return figure{n: n, decimals: decimals, known: known}
 }
 
 // percentChange is by how many per cent a number is greater than an earlier one; null where
@@ -187,10 +79,8 @@ func percentChange(now, before figure) figure {
 	if !now.known || !before.known || before.n == 0 {
 		return figure{decimals: decimals}
 	}
-	difference := new(big.Int).Sub(big.NewInt(now.n), big.NewInt(before.n))
-	difference.Mul(difference, big.NewInt(1000)) // per cent with a decimal
-	size := new(big.Int).Abs(big.NewInt(before.n))
-	return figure{n: roundQuotient(difference, size), decimals: decimals, known: true}
+	change, _ := rapport.Quotient(now.n-before.n, max(before.n, -before.n), decimals+2) // per cent with a decimal
+	return figure{n: change, decimals: decimals, known: true}
 }
 
 // metricName is the name of a metric.
@@ -204,7 +94,7 @@ func (metricName) Schema(huma.Registry) *huma.Schema {
 func metricNames() []any {
 	names := make([]any, len(metrics))
 	for i, m := range metrics {
-		names[i] = m.name
+		names[i] = m.Name
 	}
 	return names
 }
@@ -217,7 +107,7 @@ func metricsNamed(names []metricName) []metric {
 	var named []metric
 	for _, name := range names {
 		m := metricNamed(string(name))
-		if !slices.ContainsFunc(named, func(other metric) bool { return other.name == m.name }) {
+		if !slices.ContainsFunc(named, func(other metric) bool { return other.Name == m.Name }) {
 			named = append(named, m)
 		}
 	}
@@ -226,19 +116,19 @@ func metricsNamed(names []metricName) []metric {
 
 // metricNamed is the metric of a name that there is.
 func metricNamed(name string) metric {
-	return metrics[slices.IndexFunc(metrics, func(m metric) bool { return m.name == name })]
+	return metrics[slices.IndexFunc(metrics, func(m metric) bool { return m.Name == name })]
 }
 
 func namesOf(of []metric) []metricName {
 	names := make([]metricName, len(of))
 	for i, m := range of {
-		names[i] = metricName(m.name)
+		names[i] = metricName(m.Name)
 	}
 	return names
 }
 
 func havePercentile(of []metric) bool {
-	return slices.ContainsFunc(of, func(m metric) bool { return m.percentile })
+	return slices.ContainsFunc(of, func(m metric) bool { return m.Percentile })
 }
 
 // valuesOf are the values of metrics.
@@ -255,11 +145,11 @@ func metricProperties() map[string]*huma.Schema {
 	properties := make(map[string]*huma.Schema)
 	for _, m := range metrics {
 		kind := huma.TypeNumber
-		if m.unit == unitCount {
+		if m.Unit == rapport.UnitCount {
 			kind = huma.TypeInteger
 		}
-		properties[m.name] = &huma.Schema{
-			Type: kind, Nullable: m.unit != unitCount, Description: m.description + " Unit: " + strings.TrimSuffix(m.unit, ".") + ".",
+		properties[m.Name] = &huma.Schema{
+			Type: kind, Nullable: m.Unit != rapport.UnitCount, Description: m.Description + " Unit: " + strings.TrimSuffix(m.Unit, ".") + ".",
 		}
 	}
 	return properties

@@ -77,7 +77,7 @@ type tableRow interface {
 func tableOf[K any](of []metric, rows []statRow[K]) *statTable {
 	t := &statTable{names: namesOfColumns[K]()}
 	for _, m := range of {
-		t.names = append(t.names, m.name)
+		t.names = append(t.names, m.Name)
 	}
 	for i := range rows {
 		t.rows = append(t.rows, &rows[i])
