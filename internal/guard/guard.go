@@ -6,7 +6,6 @@ package guard
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,9 +22,17 @@ func New(allowed []netip.Prefix) *Guard {
 }
 
 // ErrRefused says that an address is not of the internet, and not allowed.
-var ErrRefused = errors.New("this address is not of the internet, and its network is not allowed (--outbound-allow)")
+var ErrRefused = errors.New("is not an address of the internet, and its network is not allowed (--outbound-allow)")
 
-// Check is ErrRefused for an address that may not be reached. An IPv4 address in IPv6's
+// RefusedError is ErrRefused of an address.
+type RefusedError struct{ Address string }
+
+func (e *RefusedError) Error() string { return e.Address + " " + ErrRefused.Error() }
+
+// Unwrap is ErrRefused.
+func (e *RefusedError) Unwrap() error { return ErrRefused }
+
+// Check is a *RefusedError for an address that may not be reached. An IPv4 address in IPv6's
 // clothes is the IPv4 address.
 func (g *Guard) Check(addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
@@ -35,7 +42,7 @@ func (g *Guard) Check(addr netip.Addr) error {
 		}
 	}
 	if !isOfInternet(addr) {
-		return fmt.Errorf("%s: %w", addr, ErrRefused)
+		return &RefusedError{addr.String()}
 	}
 	return nil
 }
@@ -44,7 +51,7 @@ func (g *Guard) Check(addr netip.Addr) error {
 func (g *Guard) Control(_, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("%s: %w", address, ErrRefused) // what can't be told is not allowed
+		return &RefusedError{address} // what can't be told is not allowed
 	}
 	return g.Check(target.Addr())
 }

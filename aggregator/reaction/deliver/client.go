@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"rapport/internal/guard"
 )
 
 const (
@@ -16,8 +18,8 @@ const (
 
 // newClient makes the HTTP client of one destination. It goes to no proxy, follows no
 // redirect, and reads a part of an answer at most.
-func newClient(g guard, concurrency int) *http.Client {
-	dialer := &net.Dialer{Timeout: maxTimeout, KeepAlive: 30 * time.Second, Control: g.control}
+func newClient(g *guard.Guard, concurrency int) *http.Client {
+	dialer := &net.Dialer{Timeout: maxTimeout, KeepAlive: 30 * time.Second, Control: g.Control}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &bounded{&http.Transport{

@@ -451,7 +451,7 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 	one[0].MaxAttempts = 1
 	enqueue(t, db, one...)
 	eventually(t, "it is dead", func() bool { return len(deadOnes(t, db)) == 1 })
-	if dead := deadOnes(t, db)[0]; !strings.HasPrefix(dead.Error, "127.0.0.1 is no public address") || len(p.told) != 0 {
+	if dead := deadOnes(t, db)[0]; !strings.HasPrefix(dead.Error, "127.0.0.1 is not an address of the internet") || len(p.told) != 0 {
 		t.Errorf("dead is %+v", dead)
 	}
 }

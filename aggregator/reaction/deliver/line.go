@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"rapport/internal/guard"
 )
 
 // line is the way to one destination, with what this process knows of it.
@@ -20,7 +22,7 @@ type line struct {
 	waitUntil time.Time // the destination has asked for it; guarded by mu
 }
 
-func newLine(d Destination, g guard, t tempo) *line {
+func newLine(d Destination, g *guard.Guard, t tempo) *line {
 	return &line{
 		destination: d, client: newClient(g, d.Concurrency), tempo: t,
 		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).

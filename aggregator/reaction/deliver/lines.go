@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"rapport/internal/guard"
 	"rapport/store"
 )
 
@@ -49,7 +50,7 @@ func newLines(settings Settings, t tempo) (map[string]*line, error) {
 		case byQueue[queue] != nil:
 			wrong = append(wrong, fmt.Errorf("destination %s: there are two of this name", d.Name))
 		default:
-			byQueue[queue] = newLine(d, guard{settings.Allow}, t)
+			byQueue[queue] = newLine(d, guard.New(settings.Allow), t)
 		}
 	}
 	return byQueue, errors.Join(wrong...)

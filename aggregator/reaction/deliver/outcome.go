@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
+
+	"rapport/internal/guard"
 )
 
 // sendError is why an attempt failed.
@@ -73,7 +75,7 @@ func slackAnswered(err error) error {
 
 // unsent is why there was no answer.
 func (d *Destination) unsent(err error) error {
-	var refused *refusedError
+	var refused *guard.RefusedError
 	var netError net.Error
 	var dns *net.DNSError
 	message := ""
