@@ -24,6 +24,11 @@ var licences = []struct{ name, sentence string }{
 var strict = regexp.MustCompile(`(?i)GNU (Lesser |Affero )?General Public License|Mozilla Public License|Server Side Public License|` +
 	`Business Source License|Commons Clause|Eclipse Public License|non-?commercial`)
 
+// underMPL are the modules under the Mozilla Public License 2.0 that are in the binary as
+// they were published. It asks for no more of those who pass such a binary on than to say
+// where the modules' source is (its section 3.2): the README does.
+var underMPL = regexp.MustCompile(`^github\.com/riverqueue/river(/[a-z0-9/]+)? `)
+
 func TestEveryModuleInTheBinaryHasALicenceThatMayBe(t *testing.T) {
 	t.Parallel()
 	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}"
@@ -67,6 +72,9 @@ func checkLicence(t *testing.T, module, dir string) {
 		}
 		found++
 		name := licenceOf(string(content))
+		if name == "" && underMPL.MatchString(module) && isMPL(string(content)) {
+			name = "MPL-2.0"
+		}
 		if name == "" {
 			t.Errorf("%s: nobody has said that the licence in %s may be in the binary", module, entry.Name())
 		}
@@ -90,6 +98,34 @@ func licenceOf(text string) string {
 		return licence.name
 	}
 	return ""
+}
+
+func isMPL(text string) bool {
+	return strings.HasPrefix(strings.TrimSpace(text), "Mozilla Public License Version 2.0")
+}
+
+// TestModulesUnderTheMPLAreAsPublished: of a changed one the source would be ours to offer.
+func TestModulesUnderTheMPLAreAsPublished(t *testing.T) {
+	t.Parallel()
+	list := exec.Command("go", "list", "-m", "-f", "{{.Path}} {{with .Replace}}{{.Path}}{{end}}", "all")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(out)) {
+		if !underMPL.MatchString(line) {
+			continue
+		}
+		found++
+		if _, other, _ := strings.Cut(strings.TrimSpace(line), " "); other != "" {
+			t.Errorf("%s stands for a module under the MPL", other)
+		}
+	}
+	if found == 0 {
+		t.Error("there is none: underMPL can go")
+	}
 }
 
 func TestALicenceThatAsksMoreIsNoticed(t *testing.T) {
