@@ -32,9 +32,9 @@ BEGIN
     REVOKE ALL ON FUNCTION keep_rebuilds_out, move_horizon, drop_events_month, stub_events, analyze_events_month, drop_sessions,
         drop_session_texts FROM PUBLIC;
     REVOKE ALL ON FUNCTION search_text, search_words, search_hash, search_mark, search_marks, search_vector, search_any, search_block,
-        settle_search, hold_search FROM PUBLIC;
-    REVOKE ALL ON FUNCTION check_times, interval_starts, histogram_bin, bucket_totals, metric_values, analytics.timeseries, analytics.stats,
-        analytics.breakdown, analytics.funnel FROM PUBLIC;
+        search_blocks, settle_search, hold_search FROM PUBLIC;
+    REVOKE ALL ON FUNCTION check_times, interval_starts, histogram_bin, histogram_quantile, bucket_totals, bucket_histograms, metric_values,
+        analytics.timeseries, analytics.stats, analytics.breakdown, analytics.funnel FROM PUBLIC;
     REVOKE ALL ON FUNCTION river_job_state_in_bitmask, hold_reaction FROM PUBLIC;
     -- Whoever looks around with a BI tool finds the schema analytics, and nothing else of ours.
     REVOKE ALL ON FUNCTION event_rank, count_text, grain_start, refuse_change, refuse_audit_change, guard_event, move_count,
@@ -51,7 +51,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON spools, quarantine_tally TO rapport_server;
         GRANT SELECT, INSERT, DELETE ON message_search TO rapport_server;
         GRANT EXECUTE ON FUNCTION search_text, search_words, search_hash, search_mark, search_marks, search_vector, search_any, search_block,
-            settle_search TO rapport_server;
+            search_blocks, settle_search TO rapport_server;
         GRANT SELECT, INSERT ON audit TO rapport_server;
         GRANT SELECT ON erasures, tombstones TO rapport_server;
         GRANT SELECT ON retention, dropped_months, stubbed_months, frozen_spans TO rapport_server;

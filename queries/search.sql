@@ -38,9 +38,9 @@ UPDATE followers SET position = 0, updated_at = now() WHERE name = 'search';
 SELECT (CASE WHEN numnode(q.query) > 0 THEN q.query::text ELSE '' END)::text AS query, querytree(q.query)::text AS wanted
 FROM (SELECT websearch_to_tsquery('pg_catalog.simple', @text) AS query) q;
 
--- name: SearchBlock :one
-SELECT b.seen::bigint AS seen, b.positions::bigint[] AS positions FROM search_block(
-    nullif(@query::text, '')::tsquery, @size::integer, @block::bigint, @agents::text[], @role::text, @times::text[],
+-- name: SearchBlocks :one
+SELECT b.seen::bigint AS seen, b.positions::bigint[] AS positions FROM search_blocks(
+    nullif(@query::text, '')::tsquery, @size::integer, @first::bigint, @last::bigint, @agents::text[], @role::text, @times::text[],
     @since::timestamptz, @until::timestamptz, @up_to::bigint, @enough::integer, @max_rows::integer) b;
 
 -- name: SearchMessages :many

@@ -62,7 +62,7 @@ const (
 	blockStep      = 4
 	greatestBlock  = 24
 	denseRows      = 1 << smallestBlock    // in a block with more of them, its parts are searched one by one
-	quickBlock     = 20 * time.Millisecond // after a block that took less, a greater one may be searched
+	quickBlocks    = 20 * time.Millisecond // after blocks that took less, more may be searched at once
 	partRows       = 64                    // whose texts are read at once
 	maxFoundBytes  = 4 << 20               // of texts, from which on a page ends
 )
@@ -87,9 +87,9 @@ func (db *DB) Search(ctx context.Context, query SearchQuery) (Found, error) {
 // search walks from the newest position to the oldest.
 type search struct {
 	q        *dbsqlc.Queries
-	query    dbsqlc.SearchBlockParams
+	query    dbsqlc.SearchBlocksParams
 	next     int64 // what is above is searched; nothing is left if it is not positive
-	size     int   // of the next block
+	length   int64 // of what is searched next, in positions
 	bytes    int   // of the texts that were found
 	found    Found
 	deadline time.Time
@@ -100,14 +100,14 @@ func (db *DB) newSearch(ctx context.Context, query *SearchQuery) (*search, error
 	if err != nil {
 		return nil, err
 	}
-	s := &search{q: db.q, next: at.Position, size: smallestBlock, deadline: time.Now().Add(searchPatience)}
+	s := &search{q: db.q, next: at.Position, length: 1 << smallestBlock, deadline: time.Now().Add(searchPatience)}
 	if query.Patience != 0 {
 		s.deadline = time.Now().Add(query.Patience)
 	}
 	if query.Before > 0 {
 		s.next = min(s.next, query.Before-1)
 	}
-	s.query = dbsqlc.SearchBlockParams{
+	s.query = dbsqlc.SearchBlocksParams{
 		Agents: orNone(query.Agents), Role: query.Role, Since: beforeAll, Until: afterAll, Enough: denseRows + 1, Times: []string{},
 	}
 	if query.Words != "" {
@@ -195,13 +195,9 @@ func lexemesOf(query string) []string {
 // page finds the messages of a page.
 func (s *search) page(ctx context.Context, limit int) error {
 	for s.next > 0 && len(s.found.Messages) < limit && s.bytes < maxFoundBytes {
-		began, size := time.Now(), s.size
-		positions, err := s.block(ctx, size, s.next>>size, limit-len(s.found.Messages))
+		positions, err := s.collect(ctx, limit-len(s.found.Messages))
 		if err != nil {
 			return err
-		}
-		if s.size == size && time.Since(began) < quickBlock {
-			s.size = min(size+blockStep, greatestBlock)
 		}
 		if err := s.readAll(ctx, positions); err != nil || s.isLate() {
 			return err
@@ -209,6 +205,48 @@ func (s *search) page(ctx context.Context, limit int) error {
 	}
 	return nil
 }
+
+// collect finds the last positions, at most n, up to where the search is, and moves on.
+// There are fewer if nothing is left, or if it is late.
+func (s *search) collect(ctx context.Context, n int) ([]int64, error) {
+	var positions []int64
+	for {
+		began, from, length := time.Now(), s.next, s.length
+		more, err := s.blocks(ctx, sizeOf(length), blocksOf(length), n-len(positions))
+		if err != nil {
+			return nil, err
+		}
+		positions = append(positions, more...)
+		if len(positions) == n || s.next <= 0 || s.isLate() {
+			return positions, nil
+		}
+		if s.length == length && time.Since(began) < quickBlocks {
+			s.length = nextLength(length, from-s.next, int64(len(more)), int64(n-len(positions)))
+		}
+	}
+}
+
+// nextLength is how much to search after a stretch of some length, where so many of the
+// positions that were searched had it: what should have the missing ones too, if they are
+// as dense there, so that hardly more is looked at than is shown.
+func nextLength(length, searched, hits, missing int64) int64 {
+	most := min(length<<blockStep, 1<<greatestBlock)
+	if hits == 0 {
+		return most
+	}
+	return min(max(searched*missing/hits*5/4, 1<<smallestBlock), most)
+}
+
+// sizeOf is the size of the blocks that a stretch is searched in.
+func sizeOf(length int64) int {
+	size := smallestBlock
+	for size < greatestBlock && length>>(size+blockStep) > 0 {
+		size += blockStep
+	}
+	return size
+}
+
+func blocksOf(length int64) int64 { return (length-1)>>sizeOf(length) + 1 }
 
 // readAll reads messages, unless the texts become too large for one page: it then goes
 // back to where the next one begins.
@@ -225,36 +263,42 @@ func (s *search) readAll(ctx context.Context, positions []int64) error {
 	return nil
 }
 
-// block finds the last positions, at most n, of a block of 2^size positions up to where
-// the search is, and moves on. Of a block with many of them it looks into the parts, the
-// last one first, until it has enough or it is late.
-func (s *search) block(ctx context.Context, size int, index int64, n int) ([]int64, error) {
+// blocks finds the last positions, at most n, of so many blocks of 2^size positions up to
+// where the search is, and moves on. Where they have many of them it looks into each
+// block, or into the parts of a single one, the last one first, until it has enough or it
+// is late.
+func (s *search) blocks(ctx context.Context, size int, count int64, n int) ([]int64, error) {
 	query := s.query
-	query.Size, query.Block, query.UpTo, query.MaxRows = int32(size), index, s.next, int32(n)
-	found, err := s.q.SearchBlock(ctx, query)
+	query.Size, query.Last, query.UpTo, query.MaxRows = int32(size), s.next>>size, s.next, int32(n)
+	query.First = max(query.Last-count+1, 0)
+	begin := query.First << size
+	found, err := s.q.SearchBlocks(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	if found.Seen > denseRows {
-		s.size = smallestBlock // from where it goes on behind what is dense
-		return s.parts(ctx, size-blockStep, index<<blockStep, n)
+		s.length = 1 << smallestBlock // from where it goes on behind what is dense
+		if query.First == query.Last {
+			size -= blockStep
+		}
+		return s.parts(ctx, size, begin, n)
 	}
-	s.next = index<<size - 1
+	s.next = begin - 1
 	if len(found.Positions) == n {
 		s.next = found.Positions[n-1] - 1
 	}
 	return found.Positions, nil
 }
 
-func (s *search) parts(ctx context.Context, size int, first int64, n int) ([]int64, error) {
+func (s *search) parts(ctx context.Context, size int, begin int64, n int) ([]int64, error) {
 	var positions []int64
 	for {
-		part, err := s.block(ctx, size, s.next>>size, n-len(positions))
+		part, err := s.blocks(ctx, size, 1, n-len(positions))
 		if err != nil {
 			return nil, err
 		}
 		positions = append(positions, part...)
-		if len(positions) == n || s.next <= 0 || s.next>>size < first || s.isLate() {
+		if len(positions) == n || s.next <= 0 || s.next < begin || s.isLate() {
 			return positions, nil
 		}
 	}

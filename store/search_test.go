@@ -282,7 +282,7 @@ func TestADenseStretchBehindAnEmptyOneIsFoundFromItsEnd(t *testing.T) {
 	}
 	appendAll(t, db, events...)
 	fill(t, db)
-	q := `SELECT seen FROM search_block('old', 16, 0, '{}', '', '{}', '-infinity', 'infinity', 8500, 4097, 10)`
+	q := `SELECT seen FROM search_blocks('old', 16, 0, 0, '{}', '', '{}', '-infinity', 'infinity', 8500, 4097, 10)`
 	if seen := storetest.Query(t, db, "rapport_owner", pgx.RowTo[int64], q); seen[0] != 4097 {
 		t.Errorf("the stretch is not dense: %v", seen)
 	}
@@ -292,6 +292,30 @@ func TestADenseStretchBehindAnEmptyOneIsFoundFromItsEnd(t *testing.T) {
 	}
 	if all := search(t, db, store.SearchQuery{Words: "old"}); len(all) != 5000 || all[4999] != 1 {
 		t.Errorf("found %d of 5000", len(all))
+	}
+}
+
+func TestMessagesFarApartAreFoundInOrder(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	random := rand.New(rand.NewPCG(3, 5))
+	for i, gap := range []int{5, 9_000_000, 0, 70, 3_000, 800_000, 40_000, 3_000_000, 3_000, 0, 9_000_000, 400, 40_000, 20_000} {
+		db.Exec(t, "rapport_owner", "UPDATE log_head SET position = position + $1", gap)
+		var events []*rapport.Event
+		for j := range 4 {
+			events = append(events, said(4*i+j, "a", "user", []string{"often", "often rare"}[random.IntN(2)], noon))
+		}
+		appendAll(t, db, events...)
+	}
+	fill(t, db)
+	for _, words := range []string{"rare", "often -rare", "often or rare"} {
+		want := storetest.Query(t, db, "rapport_owner", pgx.RowTo[int64], `SELECT position FROM events
+			WHERE to_tsvector('simple', message) @@ websearch_to_tsquery('simple', $1) ORDER BY position DESC`, words)
+		for _, limit := range []int{7, 1000} {
+			if got := search(t, db, store.SearchQuery{Words: words, Limit: limit}); !slices.Equal(got, want) {
+				t.Errorf("%s, limit %d: found %v, want %v", words, limit, got, want)
+			}
+		}
 	}
 }
 

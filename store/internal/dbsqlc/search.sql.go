@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-const searchBlock = `-- name: SearchBlock :one
-SELECT b.seen::bigint AS seen, b.positions::bigint[] AS positions FROM search_block(
-    nullif($1::text, '')::tsquery, $2::integer, $3::bigint, $4::text[], $5::text, $6::text[],
-    $7::timestamptz, $8::timestamptz, $9::bigint, $10::integer, $11::integer) b
+const searchBlocks = `-- name: SearchBlocks :one
+SELECT b.seen::bigint AS seen, b.positions::bigint[] AS positions FROM search_blocks(
+    nullif($1::text, '')::tsquery, $2::integer, $3::bigint, $4::bigint, $5::text[], $6::text, $7::text[],
+    $8::timestamptz, $9::timestamptz, $10::bigint, $11::integer, $12::integer) b
 `
 
-type SearchBlockParams struct {
+type SearchBlocksParams struct {
 	Query   string
 	Size    int32
-	Block   int64
+	First   int64
+	Last    int64
 	Agents  []string
 	Role    string
 	Times   []string
@@ -30,16 +31,17 @@ type SearchBlockParams struct {
 	MaxRows int32
 }
 
-type SearchBlockRow struct {
+type SearchBlocksRow struct {
 	Seen      int64
 	Positions []int64
 }
 
-func (q *Queries) SearchBlock(ctx context.Context, arg SearchBlockParams) (SearchBlockRow, error) {
-	row := q.db.QueryRow(ctx, searchBlock,
+func (q *Queries) SearchBlocks(ctx context.Context, arg SearchBlocksParams) (SearchBlocksRow, error) {
+	row := q.db.QueryRow(ctx, searchBlocks,
 		arg.Query,
 		arg.Size,
-		arg.Block,
+		arg.First,
+		arg.Last,
 		arg.Agents,
 		arg.Role,
 		arg.Times,
@@ -49,7 +51,7 @@ func (q *Queries) SearchBlock(ctx context.Context, arg SearchBlockParams) (Searc
 		arg.Enough,
 		arg.MaxRows,
 	)
-	var i SearchBlockRow
+	var i SearchBlocksRow
 	err := row.Scan(&i.Seen, &i.Positions)
 	return i, err
 }
