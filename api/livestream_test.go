@@ -1,12 +1,15 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +19,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"rapport"
 	"rapport/store"
@@ -397,6 +402,52 @@ func TestStreamsOverHTTP2(t *testing.T) {
 		s.close()
 	}
 	becomesMetric(t, l, "rapport_live_streams 0")
+}
+
+// TestAnHTTP2ConnectionThatTakesNothingIsGivenUp: neither the streams on it nor what they
+// hold stay for ever.
+func TestAnHTTP2ConnectionThatTakesNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	l := newListening(t, Config{})
+	l.Server.Close()
+	server := httptest.NewUnstartedServer(l.Handler)
+	server.Listener = smallListener{server.Listener}
+	server.Config.HTTP2, server.Config.Protocols = HTTP2(), new(http.Protocols)
+	server.Config.HTTP2.WriteByteTimeout /= 100
+	server.Config.Protocols.SetUnencryptedHTTP2(true) // to close TLS takes time, too
+	server.Start()
+	t.Cleanup(server.Close)
+	for i := range 5 {
+		l.deliver(t, said("A", "s1", "user", strings.Repeat("long ", 10_000), float64(i)))
+	}
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, _ = io.WriteString(conn, http2.ClientPreface)
+	framer := http2.NewFramer(conn, conn)
+	_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	_ = framer.WriteWindowUpdate(0, 1<<30)
+	var head bytes.Buffer
+	encoder := hpack.NewEncoder(&head)
+	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "localhost"}, {":path", "/live?last_event_id=0"}} {
+		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: true})
+	becomesMetric(t, l, "rapport_live_streams 1")
+	becomesMetric(t, l, "rapport_live_streams 0")
+}
+
+// smallListener has connections that the system buffers little of.
+type smallListener struct{ net.Listener }
+
+func (l smallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return conn, err
 }
 
 func TestWhoLeavesIsNoStreamAnyMore(t *testing.T) {

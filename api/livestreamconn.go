@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -13,6 +14,10 @@ const (
 	livePatience = 10 * time.Second
 	liveChunk    = 64 << 10
 )
+
+// HTTP2 is how a server of these answers has to treat HTTP/2: net/http waits for ever for
+// a connection that takes nothing, whatever deadline an answer on it has.
+func HTTP2() *http.HTTP2Config { return &http.HTTP2Config{WriteByteTimeout: streamPatience} }
 
 // takenConn is a connection that is no longer net/http's. The answer on it has no
 // length: it ends with the connection.
@@ -50,9 +55,13 @@ func (c *takenConn) Write(p []byte) (int, error) {
 func writePatiently(p []byte, setDeadline func(time.Time) error, write func([]byte) (int, error)) (int, error) {
 	written := 0
 	for written < len(p) {
-		_ = setDeadline(time.Now().Add(livePatience))
+		deadline := time.Now().Add(livePatience)
+		_ = setDeadline(deadline)
 		n, err := write(p[written:min(len(p), written+liveChunk)])
 		written += n
+		if err != nil && !time.Now().Before(deadline) {
+			return written, os.ErrDeadlineExceeded // HTTP/2 calls it otherwise
+		}
 		if err != nil {
 			return written, err
 		}

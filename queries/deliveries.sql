@@ -49,11 +49,14 @@ SELECT hold_reaction();
 
 -- name: DeliveryEraseMany :execrows
 -- Those that tell of conversations, or of events of none at their positions: also those
--- that are under way.
-DELETE FROM river_job j USING deliveries d
-WHERE d.job_id = j.id
-  AND ((d.session_id, d.agent_id) IN (SELECT unnest(@session_ids::text[]), unnest(@agent_ids::text[]))
-    OR d.session_id = '' AND d.position = ANY(@positions::bigint[]));
+-- that are under way. Both are found by an index each: the log waits for it.
+DELETE FROM river_job j
+WHERE j.id IN (
+    SELECT d.job_id
+    FROM (SELECT unnest(@session_ids::text[]) AS session_id, unnest(@agent_ids::text[]) AS agent_id) c
+    JOIN deliveries d ON d.session_id = c.session_id AND d.agent_id = c.agent_id
+    UNION ALL
+    SELECT d.job_id FROM deliveries d WHERE d.position = ANY(@positions::bigint[]) AND d.session_id = '');
 
 -- name: DeliveryEraseOf :execrows
 -- All that tell of a session_id (of an agent, if one is given), or of an agent.

@@ -64,32 +64,33 @@ func (b *batch) has(filter *Filter) bool {
 func (b *batch) textFor(kinds Kinds) (text []byte, sent tally) {
 	shared := &b.shared[kinds]
 	shared.once.Do(func() {
-		shared.text, _, shared.sent = b.render(nil, b.from, &Filter{Kinds: kinds})
+		shared.text, _, _, shared.sent = b.render(nil, b.from, &Filter{Kinds: kinds}, 0, 0)
 	})
 	return shared.text, shared.sent
 }
 
-// render appends to text what a filter lets through and is not behind a place already,
-// and moves the place.
-func (b *batch) render(text []byte, at Place, filter *Filter) (_ []byte, behind Place, sent tally) {
-	for i := range b.frames {
-		f := &b.frames[i]
-		next := at
+// render appends to text what a filter lets through of the frames from next on and is not
+// behind a place already, and moves the place and next. It ends once the text has enough
+// bytes; 0: with the last frame.
+func (b *batch) render(text []byte, at Place, filter *Filter, next, enough int) (_ []byte, _ int, behind Place, sent tally) {
+	for ; next < len(b.frames) && (enough == 0 || len(text) < enough); next++ {
+		f := &b.frames[next]
+		moved := at
 		if f.Kind == Events {
 			if f.Position <= at.Log {
 				continue
 			}
-			next.Log = f.Position
+			moved.Log = f.Position
 		} else {
 			if f.Position <= at.Sessions {
 				continue
 			}
 			if f.moves {
-				next.Sessions = f.Position
+				moved.Sessions = f.Position
 			}
 		}
-		isIdentified := next != at
-		at = next
+		isIdentified := moved != at
+		at = moved
 		if !filter.lets(&f.Message) {
 			continue
 		}
@@ -99,7 +100,10 @@ func (b *batch) render(text []byte, at Place, filter *Filter) (_ []byte, behind 
 		text = append(text, f.body...)
 		sent.add(f.Kind)
 	}
-	return text, at.upTo(b.to), sent
+	if next == len(b.frames) {
+		at = at.upTo(b.to)
+	}
+	return text, next, at, sent
 }
 
 // tally counts messages by kind.

@@ -5,7 +5,8 @@
 // which is encoded once, kept in a ring of bounded size, and from there taken by every
 // stream at its own pace. A stream that has not taken what leaves the ring is cut off: it
 // holds nobody up, and resumes where it was. A stream that begins before the ring reads
-// the log itself until it has reached the ring.
+// the log until it has reached the ring, a stretch at a time, which those who come back
+// together share.
 //
 // Events and sessions come from two sequences, for sessions are folded after the log has
 // grown. A Place has how far a stream is in both.

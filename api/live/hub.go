@@ -64,7 +64,8 @@ const (
 	failRest     = 500 * time.Millisecond // after a reading that failed
 	lookEvery    = 100 * time.Millisecond // whether the server is about to end
 	standEvery   = time.Second            // whether readers may still see what they see
-	readersMost  = 4                      // streams that read the log themselves at once
+	readersMost  = 4                      // readings of what is before the ring at once
+	holdersMost  = 64                     // streams that hold what they have read of that, until it is written
 )
 
 // Why a stream is refused.
@@ -85,7 +86,9 @@ func (e *BeyondError) Error() string {
 type Hub struct {
 	Options
 	metrics *metrics
-	readers chan struct{} // a seat for each stream that reads the log itself
+	readers chan struct{} // a seat for each that reads what is before the ring
+	holders chan struct{} // a seat for each stream that holds some of it
+	shelf   shelf
 
 	mu      sync.Mutex // guards all below, and what the streams say that it guards
 	streams map[*Stream]struct{}
@@ -141,8 +144,10 @@ func NewHub(o Options) *Hub {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	readers := make(chan struct{}, readersMost)
 	return &Hub{
-		Options: o, metrics: newMetrics(), readers: make(chan struct{}, readersMost),
+		Options: o, metrics: newMetrics(), readers: readers, holders: make(chan struct{}, holdersMost),
+		shelf:   shelf{source: o.Source, readers: readers, blocks: make(map[stretch]*block)},
 		streams: make(map[*Stream]struct{}), owners: make(map[string]int),
 	}
 }
@@ -185,6 +190,7 @@ func (h *Hub) dismiss(s *Stream) {
 	if len(h.streams) == 0 {
 		h.reading.stop()
 		h.reading, h.ring = nil, ring{}
+		h.shelf.forget()
 	}
 }
 
@@ -278,6 +284,7 @@ func (h *Hub) forget(r *reading, at Place) {
 		return
 	}
 	h.ring.first, h.ring.batches, h.ring.bytes, h.ring.at = h.ring.next(), nil, 0, at
+	h.shelf.forget()
 	for s := range h.streams {
 		s.wakeUp()
 	}
@@ -354,6 +361,13 @@ func (h *Hub) take(s *Stream) (b *batch, isBehind bool) {
 	}
 	s.place = s.place.upTo(r.at)
 	return nil, false
+}
+
+// reachedTo is how far the hub has read.
+func (h *Hub) reachedTo() Place {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ring.at
 }
 
 // settle moves the place of a stream that has taken everything past what was not for it.

@@ -436,7 +436,7 @@ func TestSessionsToldTogether(t *testing.T) {
 	t.Parallel()
 	told := func(position int64) Message { return Message{Kind: Sessions, Position: position, Data: []byte("{}")} }
 	b := newBatch(Place{9, 4}, Place{9, 9}, nil, []Message{told(5), told(7), told(7), told(8)})
-	text, behind, sent := b.render(nil, Place{9, 4}, &Filter{Kinds: All})
+	text, _, behind, sent := b.render(nil, Place{9, 4}, &Filter{Kinds: All}, 0, 0)
 	const message = "event: session\ndata: {}\n\n"
 	if want := "id: 9-5\n" + message + message + "id: 9-7\n" + message + "id: 9-8\n" + message; string(text) != want {
 		t.Errorf("%q, want %q", text, want)
@@ -444,7 +444,7 @@ func TestSessionsToldTogether(t *testing.T) {
 	if (behind != Place{9, 9}) || sent.sessions != 4 {
 		t.Errorf("behind %v, sent %v", behind, sent)
 	}
-	if text, _, _ := b.render(nil, Place{9, 7}, &Filter{Kinds: All}); string(text) != "id: 9-8\n"+message {
+	if text, _, _, _ := b.render(nil, Place{9, 7}, &Filter{Kinds: All}, 0, 0); string(text) != "id: 9-8\n"+message {
 		t.Errorf("from the middle: %q", text)
 	}
 }

@@ -201,26 +201,41 @@ func (s *Stream) send(out io.Writer, b *batch) error {
 	return s.sendApart(out, b)
 }
 
-// sendApart writes what only this reader gets so.
+// sendApart writes what only this reader gets so, a part at a time: a reader may take its
+// time.
 func (s *Stream) sendApart(out io.Writer, b *batch) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	text, behind, sent := b.render((*buffer)[:0], s.place, &s.Filter)
-	s.place = behind
-	if cap(text) <= chunkBytes {
-		*buffer = text
+	for next := 0; ; {
+		text, behindIt, behind, sent := b.render((*buffer)[:0], s.place, &s.Filter, next, chunkBytes)
+		if cap(text) <= 2*chunkBytes {
+			*buffer = text
+		}
+		if err := s.writeSome(out, text, sent); err != nil {
+			return err
+		}
+		next, s.place = behindIt, behind
+		if next >= len(b.frames) {
+			return nil
+		}
 	}
-	return s.writeSome(out, text, sent)
 }
 
-// readOn reads some of what is before the ring from the log itself.
+// readOn reads some of what is before the ring.
 func (s *Stream) readOn(ctx context.Context, out io.Writer) error {
-	b, err := s.read(ctx)
+	if isHeld, err := s.hold(ctx, out); !isHeld {
+		return err
+	}
+	defer func() { <-s.hub.holders }()
+	batches, err := s.read(ctx)
 	if err != nil {
 		s.hub.Logger.Debug("the log could not be read for a live stream, trying again", "error", err)
 		s.pause(ctx, failRest)
-	} else if err := s.sendApart(out, b); err != nil {
-		return err
+	}
+	for _, b := range batches {
+		if err := s.sendApart(out, b); err != nil {
+			return err
+		}
 	}
 	if time.Since(s.wroteAt) >= heartbeatEvery {
 		return s.heartbeat(out)
@@ -228,11 +243,92 @@ func (s *Stream) readOn(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// hold waits for a seat among those who hold what they have read. Without one, the stream
+// ends, or its error is out's.
+func (s *Stream) hold(ctx context.Context, out io.Writer) (isHeld bool, err error) {
+	for {
+		select {
+		case s.hub.holders <- struct{}{}:
+			return true, nil
+		case <-s.ended:
+			return false, nil
+		case <-ctx.Done():
+			return false, nil
+		case <-time.After(time.Until(s.wroteAt.Add(heartbeatEvery))):
+			if err := s.heartbeat(out); err != nil {
+				return false, err
+			}
+		}
+	}
+}
+
 // pause waits for a time, unless the stream ends.
 func (s *Stream) pause(ctx context.Context, d time.Duration) { pause(ctx, s.ended, d) }
 
-// read reads the next batch for this reader alone.
-func (s *Stream) read(ctx context.Context) (*batch, error) {
+// nearby is how many positions before the end of the log a stream with a filter reads
+// what others read, too, and not what is for it alone.
+const nearby = 10_000
+
+// read reads what is next.
+func (s *Stream) read(ctx context.Context) ([]*batch, error) {
+	if at := s.hub.reachedTo(); s.letsAll() || at.Log-s.place.Log <= nearby {
+		return s.readShared(ctx, at)
+	}
+	b, err := s.readAlone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []*batch{b}, nil
+}
+
+// readShared reads the next stretches up to where the hub is.
+func (s *Stream) readShared(ctx context.Context, at Place) (batches []*batch, err error) {
+	log := at.Log
+	if s.Kinds&Events != 0 && s.place.Log < at.Log {
+		b, err := s.block(ctx, Events, s.place.Log, at.Log)
+		if err != nil {
+			return nil, err
+		}
+		batches, log = append(batches, b.batch), b.reached
+	}
+	if upTo := min(at.Sessions, log); s.Kinds&Sessions != 0 && s.place.Sessions < upTo {
+		b, err := s.block(ctx, Sessions, s.place.Sessions, upTo)
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b.batch)
+	}
+	return batches, nil
+}
+
+// block is what is behind a position of a kind: the end of a stretch that others read, too.
+func (s *Stream) block(ctx context.Context, kind Kinds, behind, upTo int64) (*block, error) {
+	after := behind - behind%stretchLength
+	for {
+		b := s.hub.shelf.get(stretch{kind, after, min(after+stretchLength, upTo)})
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.ended:
+			return nil, context.Canceled
+		}
+		switch {
+		case b.err != nil:
+			return nil, b.err
+		case !s.hub.shelf.stands(b):
+		case b.reached > behind:
+			return b, nil
+		case b.reached <= after:
+			return nil, errors.New("the log could not be read any further")
+		default: // it was too much for one reading
+			after = b.reached
+		}
+	}
+}
+
+// readAlone reads the next batch for this reader alone.
+func (s *Stream) readAlone(ctx context.Context) (*batch, error) {
 	select {
 	case s.hub.readers <- struct{}{}:
 		defer func() { <-s.hub.readers }()
@@ -241,7 +337,7 @@ func (s *Stream) read(ctx context.Context) (*batch, error) {
 	case <-s.ended:
 		return nil, context.Canceled
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*readPatience) // a filter may have it look far
+	ctx, cancel := context.WithTimeout(ctx, readLongest) // a filter may have it look far
 	defer cancel()
 	state, err := s.hub.Source.State(ctx)
 	if err != nil {

@@ -18,16 +18,21 @@ const (
 
 // newClient makes the HTTP client of one destination. It goes to no proxy, follows no
 // redirect, and reads a part of an answer at most.
-func newClient(g *guard.Guard, concurrency int) *http.Client {
-	dialer := &net.Dialer{Timeout: maxTimeout, KeepAlive: 30 * time.Second, Control: g.Control}
+//
+// A connection that is being made outlives the attempt that it was for, and counts among
+// MaxConnsPerHost: without times of its own, one whose handshake hangs would do so for ever.
+func newClient(g *guard.Guard, d *Destination) *http.Client {
+	dialer := &net.Dialer{Timeout: d.Timeout, KeepAlive: 30 * time.Second, Control: g.Control}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &bounded{&http.Transport{
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    d.Timeout,
 			ForceAttemptHTTP2:      true,
-			MaxConnsPerHost:        concurrency,
-			MaxIdleConnsPerHost:    concurrency,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: d.Timeout, PingTimeout: d.Timeout},
+			MaxConnsPerHost:        d.Concurrency,
+			MaxIdleConnsPerHost:    d.Concurrency,
 			IdleConnTimeout:        idleConnTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeaderBytes,
 			DisableCompression:     true, // a small body could become a large one

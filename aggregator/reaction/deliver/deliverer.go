@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +27,8 @@ type Deliverer struct {
 	tempo  tempo
 	lines  *lines
 
-	changed chan struct{} // holds one token after Reload
+	reloading sync.Mutex
+	changed   chan struct{} // holds one token after Reload
 }
 
 // New makes a Deliverer. It is an error if the settings are wrong, which tells of all that
@@ -48,14 +50,16 @@ func newDeliverer(db *store.DB, settings Settings, metrics *Metrics, logger *slo
 
 // Check tells all that is wrong with settings.
 func Check(settings Settings) error {
-	_, err := newLines(settings, usual)
+	_, err := newLines(settings, usual, nil)
 	return err
 }
 
 // Reload takes other settings; if they are wrong, it keeps those it has. Deliveries to a
 // destination that is there no more wait until it is there again.
 func (d *Deliverer) Reload(settings Settings) error {
-	byQueue, err := newLines(settings, d.tempo)
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	byQueue, err := newLines(settings, d.tempo, d.lines.now())
 	if err != nil {
 		return err
 	}
@@ -114,9 +118,12 @@ func (d *Deliverer) run(ctx context.Context) error {
 	have := make(map[string]int)
 	for {
 		var again <-chan time.Time
-		if err := d.keepQueues(ctx, client, have); err != nil && ctx.Err() == nil {
+		switch isDone, err := d.keepQueues(ctx, client, have); {
+		case err != nil && ctx.Err() == nil:
 			d.logger.Error("a destination can't be served, trying again", "error", err)
 			again = time.After(startPause)
+		case !isDone:
+			again = time.After(removeWithin)
 		}
 		select {
 		case <-ctx.Done():
@@ -167,21 +174,31 @@ func (d *Deliverer) newClient(pool *pgxpool.Pool) (*river.Client[pgx.Tx], error)
 	return client, nil
 }
 
+// going is what a queue has instead of workers while it ends what is under way.
+const going = -1
+
 // keepQueues has the client work as the lines say; have are the workers of the queues that
-// it has. It waits for what is under way in a queue that goes.
-func (d *Deliverer) keepQueues(ctx context.Context, client *river.Client[pgx.Tx], have map[string]int) error {
+// it has. It is to be called again soon unless isDone: a queue that goes or changes first
+// ends what is under way in it, for which the others do not wait.
+func (d *Deliverer) keepQueues(ctx context.Context, client *river.Client[pgx.Tx], have map[string]int) (isDone bool, err error) {
 	want := d.lines.workers()
-	var failed []error
+	err = addQueues(ctx, client, have, want)
+	isDone = true
 	for queue, workers := range maps.Clone(have) {
 		if want[queue] == workers {
 			continue
 		}
-		if err := client.Queues().Remove(ctx, queue); err != nil {
-			failed = append(failed, err)
-			continue
+		isDone = false
+		have[queue] = going
+		if removeSoon(ctx, client, queue) {
+			delete(have, queue)
 		}
-		delete(have, queue)
 	}
+	return isDone, err
+}
+
+func addQueues(ctx context.Context, client *river.Client[pgx.Tx], have, want map[string]int) error {
+	var failed []error
 	for _, queue := range slices.Sorted(maps.Keys(want)) {
 		if have[queue] != 0 {
 			continue
@@ -194,6 +211,18 @@ func (d *Deliverer) keepQueues(ctx context.Context, client *river.Client[pgx.Tx]
 		have[queue] = want[queue]
 	}
 	return errors.Join(failed...)
+}
+
+// removeWithin is for how long a queue that goes is waited for before others have their
+// turn.
+const removeWithin = 50 * time.Millisecond
+
+// removeSoon removes a queue, and reports whether it is gone. If not, it fetches no more,
+// and is to be removed again.
+func removeSoon(ctx context.Context, client *river.Client[pgx.Tx], queue string) bool {
+	ctx, cancel := context.WithTimeout(ctx, removeWithin)
+	defer cancel()
+	return client.Queues().Remove(ctx, queue) == nil
 }
 
 // awaitStop waits for what is under way, but not for ever: the database may hang.

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 
 	"rapport"
 	"rapport/api/webhook"
+	"rapport/internal/guard"
 	"rapport/store/storetest"
 )
 
@@ -153,7 +155,9 @@ func TestADestinationThatHangsSlowsNobody(t *testing.T) {
 	t.Parallel()
 	db, quick, slow := storetest.New(t), newPeer(t), newPeer(t)
 	slow.answers(hangs)
-	begin(t, db, settings(quick.destination("quick"), slow.destination("slow")), fast)
+	patient, hanging := fast, slow.destination("slow")
+	patient.jobTimeout, patient.rescueAfter, hanging.Timeout = usual.jobTimeout, usual.rescueAfter, maxTimeout
+	begin(t, db, settings(quick.destination("quick"), hanging), patient)
 	enqueue(t, db, some("slow", 100)...)
 	slow.ids(t, defaultConcurrency) // all of its workers hang, and will until the test ends
 	others := some("quick", 100)
@@ -359,15 +363,12 @@ func TestSecretsAreNowhere(t *testing.T) {
 
 func TestRedirectsAreNotFollowedAndAnswersAreNotReadToTheirEnd(t *testing.T) {
 	t.Parallel()
-	db, p, elsewhere := storetest.New(t), newPeer(t), newPeer(t)
+	p, elsewhere := newPeer(t), newPeer(t)
+	d, client := destinationAt(t, p.URL)
+	d.Timeout = patience
 	p.answers(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP)
-	begin(t, db, settings(p.destination("crm")), fast)
-	two := some("crm", 2)
-	two[0].MaxAttempts = 1
-	enqueue(t, db, two[0])
-	eventually(t, "it is dead", func() bool { return len(deadOnes(t, db)) == 1 })
-	if dead := deadOnes(t, db)[0]; !strings.HasPrefix(dead.Error, "answered 307") || len(elsewhere.told) != 0 {
-		t.Errorf("dead is %+v; %d were told elsewhere", dead, len(elsewhere.told))
+	if err := d.send(t.Context(), client, &Delivery{ID: "d1"}); err == nil || !strings.HasPrefix(err.Error(), "answered 307") || len(elsewhere.told) != 0 {
+		t.Errorf("%v; %d were told elsewhere", err, len(elsewhere.told))
 	}
 	p.answers(func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
@@ -376,54 +377,42 @@ func TestRedirectsAreNotFollowedAndAnswersAreNotReadToTheirEnd(t *testing.T) {
 			}
 		}
 	})
-	enqueue(t, db, two[1])
-	awaitJobs(t, db, map[string]string{"d1": "discarded 1", "d2": "completed 1"})
+	if err := d.send(t.Context(), client, &Delivery{ID: "d2"}); err != nil {
+		t.Errorf("an endless answer: %v", err)
+	}
 }
 
 func TestAPeerCanAnswerAnything(t *testing.T) {
 	t.Parallel()
-	db := storetest.New(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nno\x00header\xff\x1b[31m t0ken-of-ours" + strings.Repeat("x", 5000) + "\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxAnswerHeaderBytes) + "\r\n\r\n",
+		strings.Repeat("HTTP/1.1 103 Early Hints\r\nX: "+strings.Repeat("x", 1000)+"\r\n\r\n", 1000),
+		"HTTP/1.1 200", "",
+	} {
+		listener := listen(t, func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 4096))
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nno\x00header\xff\x1b[31m t0ken-of-ours"+strings.Repeat("x", 5000)+"\r\n\r\n")
+			_, _ = io.WriteString(conn, answer)
 			_ = conn.Close()
+		})
+		d, client := destinationAt(t, "http://"+listener.Addr().String())
+		d.Timeout, d.Headers = patience, http.Header{"Authorization": {"t0ken-of-ours"}}
+		var failed *sendError
+		if err := d.send(t.Context(), client, &Delivery{ID: "d1"}); !errors.As(err, &failed) || !failed.isDown {
+			t.Errorf("%.60q: %v", answer, err)
+		} else if text := err.Error(); len(text) > 4*maxShown || strings.Contains(text, "t0ken") || text != rapport.CleanText(text) {
+			t.Errorf("%.60q: %q", answer, text)
 		}
-	}()
-	begin(t, db, settings(Destination{
-		Name: "crm", Kind: HTTP, URL: "http://" + listener.Addr().String(), Headers: http.Header{"Authorization": {"t0ken-of-ours"}},
-	}), fast)
-	one := some("crm", 1)
-	one[0].MaxAttempts = 1
-	enqueue(t, db, one...)
-	eventually(t, "it is dead", func() bool { return len(deadOnes(t, db)) == 1 })
-	if dead := deadOnes(t, db)[0]; len(dead.Error) > 4*maxShown || strings.Contains(dead.Error, "t0ken") || dead.Error != rapport.CleanText(dead.Error) {
-		t.Errorf("dead is %+v", dead)
 	}
 }
 
 func TestAnAttemptEndsInTime(t *testing.T) {
 	t.Parallel()
-	db, p := storetest.New(t), newPeer(t)
+	p := newPeer(t)
 	p.answers(hangs)
-	to := p.destination("crm")
-	to.Timeout = 20 * time.Millisecond
-	begin(t, db, settings(to), fast)
-	one := some("crm", 1)
-	one[0].MaxAttempts = 2
-	enqueue(t, db, one...)
-	eventually(t, "it is dead", func() bool { return len(deadOnes(t, db)) == 1 })
-	if dead := deadOnes(t, db)[0]; dead.Error != "no answer within 20ms" || dead.Attempts != 2 {
-		t.Errorf("dead is %+v", dead)
+	d, client := destinationAt(t, p.URL)
+	if err := d.send(t.Context(), client, &Delivery{ID: "d1"}); err == nil || err.Error() != "no answer within 50ms" {
+		t.Error(err)
 	}
 }
 
@@ -445,14 +434,16 @@ func TestRetriesComeLaterAndLater(t *testing.T) {
 
 func TestPrivateAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	db, p := storetest.New(t), newPeer(t)
-	begin(t, db, Settings{Destinations: []Destination{p.destination("crm")}}, fast)
-	one := some("crm", 1)
-	one[0].MaxAttempts = 1
-	enqueue(t, db, one...)
-	eventually(t, "it is dead", func() bool { return len(deadOnes(t, db)) == 1 })
-	if dead := deadOnes(t, db)[0]; !strings.HasPrefix(dead.Error, "127.0.0.1 is not an address of the internet") || len(p.told) != 0 {
-		t.Errorf("dead is %+v", dead)
+	p := newPeer(t)
+	_, port, _ := net.SplitHostPort(p.Listener.Addr().String())
+	for _, host := range []string{"127.0.0.1", "localhost"} { // a name that leads there, too
+		d, _ := destinationAt(t, "http://"+net.JoinHostPort(host, port))
+		d.Timeout = patience
+		client := newClient(guard.New(nil), &d)
+		err := d.send(t.Context(), client, &Delivery{ID: "d1"})
+		if err == nil || !strings.Contains(err.Error(), " is not an address of the internet") || len(p.told) != 0 {
+			t.Errorf("%s: %v", host, err)
+		}
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"rapport"
 	"rapport/store"
@@ -88,10 +91,27 @@ func (d Destination) complete() (Destination, error) {
 	case slices.Contains(d.Secrets, ""):
 		return d, fmt.Errorf("destination %s: a secret is empty", d.Name)
 	}
+	for name, values := range d.Headers {
+		if !httpguts.ValidHeaderFieldName(name) || len(values) == 0 || !allOf(values, httpguts.ValidHeaderFieldValue) {
+			return d, fmt.Errorf("destination %s: its header %q can't be sent", d.Name, name)
+		}
+	}
 	if _, err := http.NewRequest(d.Method, "http://localhost", nil); err != nil {
 		return d, fmt.Errorf("destination %s: its method is none of HTTP's", d.Name)
 	}
 	return d, nil
+}
+
+func allOf(values []string, is func(string) bool) bool {
+	return !slices.ContainsFunc(values, func(value string) bool { return !is(value) })
+}
+
+// isSamePlace reports whether two are told in the same way at the same place. What is
+// said there may differ.
+func (d *Destination) isSamePlace(other *Destination) bool {
+	return d.Kind == other.Kind && d.URL == other.URL && d.Method == other.Method &&
+		d.Timeout == other.Timeout && d.Concurrency == other.Concurrency &&
+		slices.Equal(d.Secrets, other.Secrets) && maps.EqualFunc(d.Headers, other.Headers, slices.Equal[[]string])
 }
 
 // shown is an error in one line that may be shown and stored: without the destination's

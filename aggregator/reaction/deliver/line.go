@@ -3,6 +3,8 @@ package deliver
 import (
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,20 +16,31 @@ import (
 // line is the way to one destination, with what this process knows of it.
 type line struct {
 	destination Destination
-	client      *http.Client
-	breaker     circuitbreaker.CircuitBreaker[any]
-	tempo       tempo
+	*way
+}
+
+// way is what outlives a change of the rules that leaves the destination where it is.
+type way struct {
+	allow   []netip.Prefix
+	client  *http.Client
+	breaker circuitbreaker.CircuitBreaker[any]
+	tempo   tempo
 
 	mu        sync.Mutex
 	waitUntil time.Time // the destination has asked for it; guarded by mu
 }
 
-func newLine(d Destination, g *guard.Guard, t tempo) *line {
-	return &line{
-		destination: d, client: newClient(g, d.Concurrency), tempo: t,
+// newLine makes a line. It takes the way of the one that there was (nil: none) if that
+// leads to the same place: what is known of it stands.
+func newLine(d Destination, allow []netip.Prefix, t tempo, old *line) *line {
+	if old != nil && old.destination.isSamePlace(&d) && slices.Equal(old.allow, allow) {
+		return &line{d, old.way}
+	}
+	return &line{d, &way{
+		allow: allow, client: newClient(guard.New(allow), &d), tempo: t,
 		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).
 			WithDelay(t.breakerDelay).Build(),
-	}
+	}}
 }
 
 // breakerFailures in a row open a breaker.
@@ -46,7 +59,7 @@ func (l *line) blocked() time.Duration {
 		return 0
 	}
 	// Half-open, there is no delay: somebody else tries.
-	return max(l.breaker.RemainingDelay(), l.tempo.breakerDelay/10)
+	return max(l.breaker.RemainingDelay(), l.tempo.breakerDelay/30)
 }
 
 // record notes how an attempt went.
@@ -93,7 +106,7 @@ type tempo struct {
 
 var usual = tempo{
 	firstRetry: 2 * time.Second, longestRetry: time.Hour, breakerDelay: 15 * time.Second, limitWait: time.Second,
-	hold: time.Second, jobTimeout: maxTimeout + 6*time.Second, rescueAfter: maxTimeout + 15*time.Second, poll: 2 * time.Second, softStop: time.Second,
+	hold: 3 * time.Second, jobTimeout: maxTimeout + 8*time.Second, rescueAfter: maxTimeout + 15*time.Second, poll: 2 * time.Second, softStop: time.Second,
 }
 
 // retryIn is for how long to wait after an attempt failed, the first being 1. It doubles

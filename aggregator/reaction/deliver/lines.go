@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"rapport/internal/guard"
 	"rapport/store"
 )
 
@@ -17,28 +16,23 @@ type lines struct {
 }
 
 // ofQueue is the line of a queue, nil if there is none.
-func (l *lines) ofQueue(queue string) *line { return (*l.byQueue.Load())[queue] }
+func (l *lines) ofQueue(queue string) *line { return l.now()[queue] }
 
 // all are all there are, so far.
-func (l *lines) all() []*line {
-	byQueue := l.byQueue.Load()
-	if byQueue == nil {
-		return nil
-	}
-	return slices.Collect(maps.Values(*byQueue))
-}
+func (l *lines) all() []*line { return slices.Collect(maps.Values(l.now())) }
 
 // workers are how many each queue has.
 func (l *lines) workers() map[string]int {
 	workers := make(map[string]int)
-	for queue, line := range *l.byQueue.Load() {
+	for queue, line := range l.now() {
 		workers[queue] = line.destination.Concurrency
 	}
 	return workers
 }
 
-// newLines makes the lines of settings. All that is wrong with them is told at once.
-func newLines(settings Settings, t tempo) (map[string]*line, error) {
+// newLines makes the lines of settings, with the ways of the old ones (nil: none) where
+// these have not changed. All that is wrong with them is told at once.
+func newLines(settings Settings, t tempo, old map[string]*line) (map[string]*line, error) {
 	byQueue := make(map[string]*line, len(settings.Destinations))
 	var wrong []error
 	for _, d := range settings.Destinations {
@@ -50,16 +44,26 @@ func newLines(settings Settings, t tempo) (map[string]*line, error) {
 		case byQueue[queue] != nil:
 			wrong = append(wrong, fmt.Errorf("destination %s: there are two of this name", d.Name))
 		default:
-			byQueue[queue] = newLine(d, guard.New(settings.Allow), t)
+			byQueue[queue] = newLine(d, settings.Allow, t, old[queue])
 		}
 	}
 	return byQueue, errors.Join(wrong...)
 }
 
-// replace takes new lines, and closes the connections of the old ones.
+// now are the lines by queue, nil if there are none yet.
+func (l *lines) now() map[string]*line {
+	if byQueue := l.byQueue.Load(); byQueue != nil {
+		return *byQueue
+	}
+	return nil
+}
+
+// replace takes new lines, and closes the connections of the ways that are no more.
 func (l *lines) replace(byQueue map[string]*line) {
-	if old := l.byQueue.Swap(&byQueue); old != nil {
-		for _, line := range *old {
+	old := l.now()
+	l.byQueue.Store(&byQueue)
+	for queue, line := range old {
+		if new := byQueue[queue]; new == nil || new.way != line.way {
 			line.client.CloseIdleConnections()
 		}
 	}

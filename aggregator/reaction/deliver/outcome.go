@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slack-go/slack"
-
 	"rapport/internal/guard"
 )
 
@@ -48,29 +46,17 @@ func answered(status int, header http.Header) error {
 	return e
 }
 
-// retryAfter is for how long to wait by the Retry-After of an answer (RFC 9110), 0 if that
-// says nothing.
+// retryAfter is for how long to wait by the Retry-After of an answer (RFC 9110), at most
+// maxWait; 0 if that says nothing.
 func retryAfter(header http.Header) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(seconds, uint64(maxWait/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
+		return min(max(0, time.Until(at)), maxWait)
 	}
 	return 0
-}
-
-// slackAnswered is answered for the errors of slack-go.
-func slackAnswered(err error) error {
-	if limited, ok := errors.AsType[*slack.RateLimitedError](err); ok {
-		header := http.Header{"Retry-After": {strconv.Itoa(int(limited.RetryAfter.Seconds()))}}
-		return answered(http.StatusTooManyRequests, header)
-	}
-	if status, ok := errors.AsType[slack.StatusCodeError](err); ok {
-		return answered(status.Code, nil)
-	}
-	return err
 }
 
 // unsent is why there was no answer.

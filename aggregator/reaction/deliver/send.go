@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slack-go/slack"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
@@ -31,13 +30,25 @@ func (d *Destination) send(ctx context.Context, client *http.Client, delivery *D
 		}
 		body = rendered
 	}
+	header, method := d.Headers, d.Method
+	if d.Kind == Slack {
+		message, err := slackMessage(delivery, body, d.Render != nil)
+		if err != nil {
+			return fmt.Errorf("%w: %s", errUnrenderable, d.shown(err))
+		}
+		body, header, method = message, nil, http.MethodPost
+	}
 	limited, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	var err error
-	if d.Kind == Slack {
-		err = d.sendSlack(limited, client, delivery, body)
-	} else {
-		err = d.sendHTTP(limited, client, delivery.ID, body)
+	request, err := http.NewRequestWithContext(limited, method, d.URL, bytes.NewReader(body))
+	if err == nil {
+		setHeaders(request, header)
+		if d.Kind == HTTP {
+			err = d.sign(request.Header, delivery.ID, time.Now(), body)
+		}
+	}
+	if err == nil {
+		err = exchange(client, request)
 	}
 	var known *sendError
 	switch {
@@ -63,22 +74,19 @@ func (d *Destination) render(data json.RawMessage) (body []byte, err error) {
 	return body, nil
 }
 
-func (d *Destination) sendHTTP(ctx context.Context, client *http.Client, id string, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, d.Method, d.URL, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
+func setHeaders(request *http.Request, of http.Header) {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "rapport")
-	for name, values := range d.Headers {
+	for name, values := range of {
 		request.Header[textproto.CanonicalMIMEHeaderKey(name)] = values
 		if strings.EqualFold(name, "Host") {
 			request.Host = values[0]
 		}
 	}
-	if err := d.sign(request.Header, id, time.Now(), body); err != nil {
-		return err
-	}
+}
+
+// exchange sends a request. What the answer has besides its head is of no interest.
+func exchange(client *http.Client, request *http.Request) error {
 	response, err := client.Do(request)
 	if err != nil {
 		return err
@@ -119,12 +127,4 @@ func signingKey(secret string) (*standardwebhooks.Webhook, error) {
 		}
 	}
 	return standardwebhooks.NewWebhookRaw([]byte(secret))
-}
-
-func (d *Destination) sendSlack(ctx context.Context, client *http.Client, delivery *Delivery, body []byte) error {
-	message, err := slackMessage(delivery, body, d.Render != nil)
-	if err != nil {
-		return fmt.Errorf("%w: %s", errUnrenderable, d.shown(err))
-	}
-	return slackAnswered(slack.PostWebhookCustomHTTPContext(ctx, d.URL, client, message))
 }

@@ -22,19 +22,19 @@ const (
 )
 
 // slackMessage makes the message of what is to be told: what a template made is one in
-// JSON, or a text; data are shown in a plain layout.
-func slackMessage(delivery *Delivery, body []byte, isRendered bool) (*slack.WebhookMessage, error) {
+// JSON, which is sent as it is, or a text; data are shown in a plain layout.
+func slackMessage(delivery *Delivery, body []byte, isRendered bool) ([]byte, error) {
 	if !isRendered {
-		return plainMessage(delivery, body), nil
+		return json.Marshal(plainMessage(delivery, body))
 	}
-	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '{' {
-		return textMessage(string(trimmed)), nil
+	trimmed := bytes.TrimSpace(body)
+	if len(trimmed) == 0 || trimmed[0] != '{' {
+		return json.Marshal(textMessage(string(trimmed)))
 	}
-	message := new(slack.WebhookMessage)
-	if err := json.Unmarshal(body, message); err != nil {
+	if json.Unmarshal(trimmed, new(slack.WebhookMessage)) != nil {
 		return nil, errors.New("it is no message of Slack's in JSON")
 	}
-	return message, nil
+	return trimmed, nil
 }
 
 func textMessage(text string) *slack.WebhookMessage {

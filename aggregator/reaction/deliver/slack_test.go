@@ -3,26 +3,28 @@ package deliver
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"rapport/store/storetest"
 )
 
 func TestSlackIsToldInBlocks(t *testing.T) {
 	t.Parallel()
-	db, p := storetest.New(t), newPeer(t)
-	plain, templated := p.destination("plain"), p.destination("templated")
-	plain.Kind, templated.Kind = Slack, Slack
+	p := newPeer(t)
+	plain, client := destinationAt(t, p.URL)
+	plain.Kind, plain.Timeout = Slack, patience
+	templated := plain
 	templated.Render = func(json.RawMessage) ([]byte, error) {
 		return []byte(`{"text":"hi","blocks":[{"type":"section","text":{"type":"mrkdwn","text":"*hi*"}},{"type":"divider"}]}`), nil
 	}
-	begin(t, db, settings(plain, templated), fast)
+	send := func(d Destination, delivery Delivery) {
+		if err := d.send(t.Context(), client, &delivery); err != nil {
+			t.Error(err)
+		}
+	}
 	data := `{"severity":"high","event":{"text":"<!channel> & co","n":12345678901234567890,"nothing":null,"list":["a"],"empty":""}}`
-	enqueue(t, db, Delivery{ID: "x/1", Rule: "frustration <b>", Destination: "plain", Body: json.RawMessage(data)})
+	send(plain, Delivery{ID: "x/1", Rule: "frustration <b>", Body: json.RawMessage(data)})
 	want := `{"text":"frustration &lt;b&gt;","blocks":[
 		{"type":"header","text":{"type":"plain_text","text":"frustration <b>","emoji":false}},
 		{"type":"section","fields":[
@@ -33,9 +35,8 @@ func TestSlackIsToldInBlocks(t *testing.T) {
 		{"type":"context","elements":[{"type":"plain_text","text":"x/1","emoji":false}]}],
 		"replace_original":false,"delete_original":false}`
 	wantSame(t, want, p.next(t).body)
-	enqueue(t, db, Delivery{ID: "x/2", Rule: "x", Destination: "templated", Body: json.RawMessage(data)})
-	wantSame(t, `{"text":"hi","blocks":[{"type":"section","text":{"type":"mrkdwn","text":"*hi*"}},{"type":"divider"}],
-		"replace_original":false,"delete_original":false}`, p.next(t).body)
+	send(templated, Delivery{ID: "x/2", Rule: "x", Body: json.RawMessage(data)})
+	wantSame(t, `{"text":"hi","blocks":[{"type":"section","text":{"type":"mrkdwn","text":"*hi*"}},{"type":"divider"}]}`, p.next(t).body)
 }
 
 func wantSame(t *testing.T, want string, got []byte) {
@@ -94,23 +95,7 @@ func TestSlackMessagesKeepToItsLimits(t *testing.T) {
 	if _, err := slackMessage(&Delivery{}, []byte(`{"blocks": 1}`), true); err == nil {
 		t.Error("what is no message is taken for one")
 	}
-	if m, err := slackMessage(&Delivery{}, []byte(" hello <!here> "), true); err != nil || m.Text != "hello &lt;!here&gt;" {
-		t.Errorf("a text becomes %+v, %v", m, err)
+	if m := textMessage("hello <!here>"); m.Text != "hello &lt;!here&gt;" {
+		t.Errorf("a text becomes %+v", m)
 	}
-}
-
-func TestSlackAsksToWait(t *testing.T) {
-	t.Parallel()
-	db, p := storetest.New(t), newPeer(t)
-	channel := p.destination("slack")
-	channel.Kind = Slack
-	p.answers(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "0")
-		w.WriteHeader(http.StatusTooManyRequests)
-	})
-	begin(t, db, settings(channel), fast)
-	enqueue(t, db, Delivery{ID: "one", Destination: "slack", Body: json.RawMessage(`1`), MaxAttempts: 1})
-	p.ids(t, 2)
-	p.answers(status(http.StatusOK))
-	awaitJobs(t, db, map[string]string{"one": "completed 1"})
 }

@@ -36,14 +36,20 @@ func (w *worker) Work(ctx context.Context, job *river.Job[store.DeliveryJob]) er
 		w.counts.count(line, resultHeld)
 		return river.JobSnooze(spread(wait))
 	}
+	isJudged := false
+	defer func() {
+		if !isJudged { // nothing was sent; or it panics, of which River tells
+			line.release()
+		}
+	}()
 	// As late as can be: what is erased isn't sent.
 	delivery, ok, err := w.db.DeliveryOf(ctx, job.ID)
 	if err != nil || !ok {
-		line.release()
 		return w.unread(ctx, err)
 	}
 	began := time.Now()
 	err = line.destination.send(ctx, line.client, &delivery)
+	isJudged = true
 	return w.judge(line, job, &delivery, err, time.Since(began))
 }
 
@@ -57,20 +63,20 @@ func (w *worker) unread(ctx context.Context, err error) error {
 	return river.JobSnooze(spread(w.tempo.firstRetry))
 }
 
-// holdBack waits for a moment where the destination can't be told anything now. It is for
+// holdBack waits for some time where the destination can't be told anything now. It is for
 // how long to wait longer, or 0 with the permit to go.
 func (w *worker) holdBack(ctx context.Context, line *line) time.Duration {
-	wait := line.blocked()
-	if wait == 0 {
-		return 0
-	}
-	timer := time.NewTimer(min(wait, w.tempo.hold))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return line.blocked()
-	case <-ctx.Done():
-		return wait
+	until := time.Now().Add(w.tempo.hold)
+	for {
+		wait, left := line.blocked(), time.Until(until)
+		if wait == 0 || left <= 0 {
+			return wait
+		}
+		select {
+		case <-time.After(min(wait, left)):
+		case <-ctx.Done():
+			return wait
+		}
 	}
 }
 

@@ -165,10 +165,13 @@ func (q *Queries) DeliveryDropFrozen(ctx context.Context) (int64, error) {
 }
 
 const deliveryEraseMany = `-- name: DeliveryEraseMany :execrows
-DELETE FROM river_job j USING deliveries d
-WHERE d.job_id = j.id
-  AND ((d.session_id, d.agent_id) IN (SELECT unnest($1::text[]), unnest($2::text[]))
-    OR d.session_id = '' AND d.position = ANY($3::bigint[]))
+DELETE FROM river_job j
+WHERE j.id IN (
+    SELECT d.job_id
+    FROM (SELECT unnest($1::text[]) AS session_id, unnest($2::text[]) AS agent_id) c
+    JOIN deliveries d ON d.session_id = c.session_id AND d.agent_id = c.agent_id
+    UNION ALL
+    SELECT d.job_id FROM deliveries d WHERE d.position = ANY($3::bigint[]) AND d.session_id = '')
 `
 
 type DeliveryEraseManyParams struct {
@@ -178,7 +181,7 @@ type DeliveryEraseManyParams struct {
 }
 
 // Those that tell of conversations, or of events of none at their positions: also those
-// that are under way.
+// that are under way. Both are found by an index each: the log waits for it.
 func (q *Queries) DeliveryEraseMany(ctx context.Context, arg DeliveryEraseManyParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deliveryEraseMany, arg.SessionIds, arg.AgentIds, arg.Positions)
 	if err != nil {
