@@ -67,6 +67,9 @@ BEGIN
         GRANT EXECUTE ON FUNCTION river_job_state_in_bitmask TO rapport_server;
         GRANT SELECT, UPDATE ON archive TO rapport_server;
         GRANT SELECT, INSERT, UPDATE, DELETE ON archive_blocks, archive_garbage, archive_due, archive_sessions TO rapport_server;
+        GRANT SELECT, UPDATE ON reaction_state TO rapport_server;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON rule_counts, rule_throttles, told_sessions, due_conversations, alerts TO rapport_server;
+        GRANT SELECT, INSERT, DELETE ON alert_changes TO rapport_server;
         GRANT USAGE ON SCHEMA analytics TO rapport_server;
         GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO rapport_server;
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO rapport_server;

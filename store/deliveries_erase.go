@@ -16,7 +16,8 @@ func eraseDeliveries(ctx context.Context, q *dbsqlc.Queries, b eraseBatch) (int6
 }
 
 // dropDeliveries deletes those that tell of an agent, or of a session, also where the log
-// has no event of it (any more). A user's are found by the conversations.
+// has no event of it (any more), and what the rules remember of it. A user's are found by
+// the conversations.
 func (e *eraser) dropDeliveries(ctx context.Context) error {
 	r := &e.plan.Request
 	var of dbsqlc.DeliveryEraseOfParams
@@ -38,7 +39,10 @@ func (e *eraser) dropDeliveries(ctx context.Context) error {
 			}
 			n, err := q.DeliveryEraseOf(ctx, of)
 			e.done.Deliveries += n
-			return err
+			if err != nil {
+				return err
+			}
+			return q.ReactionEraseOf(ctx, dbsqlc.ReactionEraseOfParams(of))
 		})
 	})
 	if err != nil {

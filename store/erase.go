@@ -485,8 +485,10 @@ func (e *eraser) try(ctx context.Context, b eraseBatch, hold bool) (behind int64
 		if err := asServer(); err != nil {
 			return err
 		}
-		done.Deliveries, err = eraseDeliveries(ctx, q, b)
-		return err
+		if done.Deliveries, err = eraseDeliveries(ctx, q, b); err != nil {
+			return err
+		}
+		return eraseReactions(ctx, q, b)
 	})
 	if err != nil || done.Behind != 0 {
 		return done.Behind, err

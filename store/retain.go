@@ -279,6 +279,9 @@ func (run *retaining) moveHorizon(ctx context.Context) error {
 		if err == nil {
 			deliveries, err = q.DeliveryDropFrozen(ctx)
 		}
+		if err == nil {
+			err = q.ReactionDropFrozen(ctx)
+		}
 		return answer, err
 	}, &moved, func() *AuditEntry {
 		return &AuditEntry{Action: "retention.move", Subject: "horizon", Details: map[string]any{

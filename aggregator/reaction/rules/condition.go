@@ -11,8 +11,6 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-
-	"rapport"
 )
 
 // maxCost bounds what a condition may cost, in CEL's units: about one for each
@@ -56,7 +54,7 @@ func environment(variables ...string) (*cel.Env, error) {
 }
 
 func hasWordOf(text, list ref.Val) ref.Val {
-	wanted, err := texts(elements(list))
+	wanted, err := textsIn(elements(list))
 	said, ok := text.Value().(string)
 	if err != nil || !ok {
 		return types.NewErr("hasWord wants texts")
@@ -69,11 +67,11 @@ func sentimentOf(text ref.Val) ref.Val {
 	if !ok {
 		return types.NewErr("sentiment wants a text")
 	}
-	return types.Double(thousandths(rapport.Sentiment(said)))
+	return types.Double(texts.of(said).sentiment())
 }
 
 func similarityOf(text ref.Val, list []ref.Val) ref.Val {
-	others, err := texts(list)
+	others, err := textsIn(list)
 	said, ok := text.Value().(string)
 	if err != nil || !ok {
 		return types.NewErr("similarity wants texts")
@@ -98,7 +96,7 @@ func elements(list ref.Val) []ref.Val {
 	return found
 }
 
-func texts(values []ref.Val) ([]string, error) {
+func textsIn(values []ref.Val) ([]string, error) {
 	found := make([]string, len(values))
 	for i, value := range values {
 		text, ok := value.Value().(string)
@@ -176,7 +174,11 @@ func compile(env *cel.Env, text string) (*condition, []*cel.Error) {
 	if !ast.OutputType().IsExactType(cel.BoolType) {
 		return nil, []*cel.Error{{Message: fmt.Sprintf("it is %s, and must be true or false: compare it with something", ast.OutputType())}}
 	}
-	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost), cel.InterruptCheckFrequency(100))
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if mayCostTooMuch(env, ast) {
+		options = append(options, cel.CostLimit(maxCost))
+	}
+	program, err := env.Program(ast, options...)
 	if err != nil {
 		return nil, []*cel.Error{{Message: err.Error()}}
 	}
@@ -195,7 +197,7 @@ func (c *condition) holds(v *evaluation) (bool, error) {
 	if c == nil {
 		return true, nil
 	}
-	result, _, err := c.program.ContextEval(v.ctx, map[string]any{"event": v, "session": v, "agent": v})
+	result, _, err := c.program.Eval(v.variables())
 	switch {
 	case v.ctx.Err() != nil:
 		return false, v.ctx.Err()

@@ -31,13 +31,11 @@ func (rule *Rule) data(f *Firing, v *evaluation, about *details) (json.RawMessag
 		if o.Event == nil && name == "event" || name == "agent" && !rule.when.asksAgent() {
 			continue
 		}
-		object, err := v.object(of, rule.withPayload)
+		object, err := v.written(name, of, rule.withPayload)
 		if err != nil {
 			return nil, err
 		}
-		if object != nil {
-			data[name] = object
-		}
+		data[name] = object
 	}
 	return marshal(data)
 }
@@ -46,7 +44,7 @@ func (rule *Rule) data(f *Firing, v *evaluation, about *details) (json.RawMessag
 func (a *Alert) told(o *Occasion, about *details) map[string]any {
 	metric := map[string]any{
 		"name": a.Metric.Name, "value": o.Value, "above": a.Above, "below": a.Below, "resolved": about.resolved, "since": nil,
-		"from": o.At.Add(-a.Window).UTC().Format(timeLayout), "to": o.At.UTC().Format(timeLayout), "filter": a.Filter.told(),
+		"from": o.At.Add(-a.Window).UTC().Format(timeLayout), "to": o.At.UTC().Format(timeLayout), "filter": a.Filter.Fields(),
 	}
 	if about.hasSince {
 		metric["since"] = about.since.UTC().Format(timeLayout)
@@ -54,7 +52,8 @@ func (a *Alert) told(o *Occasion, about *details) map[string]any {
 	return metric
 }
 
-func (f *Filter) told() map[string]any {
+// Fields are what the filter says, by the names of the file.
+func (f *Filter) Fields() map[string]any {
 	filter := make(map[string]any)
 	for name, value := range map[string]string{
 		"agent_id": f.AgentID, "engagement_tier": f.EngagementTier, "user_id": f.UserID, "room_name": f.RoomName,

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"rapport"
@@ -21,6 +22,44 @@ type evaluation struct {
 	byUser     *[]string
 
 	failed error // of the Background
+
+	asked   map[string]any             // see variables
+	objects map[string]json.RawMessage // by the names of records: see written
+}
+
+// variables are those of conditions.
+func (v *evaluation) variables() map[string]any {
+	if v.asked == nil {
+		v.asked = map[string]any{"event": v, "session": v, "agent": v}
+	}
+	return v.asked
+}
+
+// written is a record in JSON, null if nothing of it is known: the same for all that tell
+// of the occasion.
+func (v *evaluation) written(name string, of *record, withPayload bool) (json.RawMessage, error) {
+	key := name
+	if withPayload {
+		key += " with payload"
+	}
+	if object, known := v.objects[key]; known {
+		return object, nil
+	}
+	object, err := v.object(of, withPayload)
+	if err != nil {
+		return nil, err
+	}
+	text := json.RawMessage("null")
+	if object != nil {
+		if text, err = marshal(object); err != nil {
+			return nil, err
+		}
+	}
+	if v.objects == nil {
+		v.objects = make(map[string]json.RawMessage)
+	}
+	v.objects[key] = text
+	return text, nil
 }
 
 func (v *evaluation) self() (any, error) {

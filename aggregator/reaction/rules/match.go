@@ -42,14 +42,38 @@ func (e ConditionErrors) Error() string {
 // memory, of the Background, or of ctx) nothing is valid, and what the memory has
 // noted is to be taken back.
 func (s *Set) Match(ctx context.Context, o *Occasion, memory Memory) ([]Firing, error) {
+	candidates, err := s.Candidates(ctx, o)
+	if _, isCondition := errors.AsType[ConditionErrors](err); err != nil && !isCondition {
+		return nil, err
+	}
 	var firings []Firing
-	var wrong ConditionErrors
-	v := &evaluation{ctx: ctx, occasion: o}
+	for _, c := range candidates {
+		found, failed := c.Fire(memory)
+		if failed != nil {
+			return nil, failed
+		}
+		firings = append(firings, found...)
+	}
+	return firings, err
+}
+
+// Candidate is a rule whose condition is true of an occasion.
+type Candidate struct {
+	rule *Rule
+	v    *evaluation
+}
+
+// Candidates are the rules whose conditions are true of an occasion: the first half of a
+// Match, which asks no memory. The errors are those of Match.
+func (s *Set) Candidates(ctx context.Context, o *Occasion) ([]Candidate, error) {
 	if o.Event != nil && isComputed(o.On) { // a sender may name its events so
 		return nil, nil
 	}
+	var candidates []Candidate
+	var wrong ConditionErrors
+	v := &evaluation{ctx: ctx, occasion: o}
 	for _, rule := range s.byOccasion[o.On] {
-		found, err := rule.match(v, memory)
+		holds, err := rule.holds(v)
 		if condition, ok := errors.AsType[*ConditionError](err); ok {
 			wrong = append(wrong, condition)
 			continue
@@ -57,38 +81,46 @@ func (s *Set) Match(ctx context.Context, o *Occasion, memory Memory) ([]Firing, 
 		if err != nil {
 			return nil, err
 		}
-		firings = append(firings, found...)
+		if holds {
+			candidates = append(candidates, Candidate{rule, v})
+		}
 	}
 	if len(wrong) > 0 {
-		return firings, wrong
+		return candidates, wrong
 	}
-	return firings, nil
+	return candidates, nil
 }
 
-func (rule *Rule) match(v *evaluation, memory Memory) ([]Firing, error) {
+func (rule *Rule) holds(v *evaluation) (bool, error) {
 	if rule.Alert != nil {
-		return rule.matchMetric(v, memory)
+		return v.occasion.Rule == rule.Name, nil
 	}
 	holds, err := rule.when.holds(v)
 	switch {
 	case v.failed != nil:
-		return nil, v.failed
+		return false, v.failed
 	case v.ctx.Err() != nil:
-		return nil, v.ctx.Err()
+		return false, v.ctx.Err()
 	case err != nil:
-		return nil, &ConditionError{rule.Name, err}
-	case !holds:
-		return nil, nil
+		return false, &ConditionError{rule.Name, err}
+	}
+	return holds, nil
+}
+
+// Fire tells what a candidate fires: the second half of a Match.
+func (c *Candidate) Fire(memory Memory) ([]Firing, error) {
+	if c.rule.Alert != nil {
+		return c.rule.matchMetric(c.v, memory)
 	}
 	about := &details{}
-	enough, err := rule.countUp(v, memory, about)
+	enough, err := c.rule.countUp(c.v, memory, about)
 	if err != nil || !enough {
 		return nil, err
 	}
-	if passes, err := rule.passes(v, memory); err != nil || !passes {
+	if passes, err := c.rule.passes(c.v, memory); err != nil || !passes {
 		return nil, err
 	}
-	return rule.firings(v, about)
+	return c.rule.firings(c.v, about)
 }
 
 // details is what a firing tells besides its occasion.
@@ -129,9 +161,6 @@ func (rule *Rule) passes(v *evaluation, memory Memory) (bool, error) {
 }
 
 func (rule *Rule) matchMetric(v *evaluation, memory Memory) ([]Firing, error) {
-	if v.occasion.Rule != rule.Name {
-		return nil, nil
-	}
 	was, err := memory.Alert(v.ctx, rule.Name)
 	if err != nil {
 		return nil, err

@@ -177,9 +177,10 @@ type talk struct {
 	key     talkKey
 	events  []*rapport.Event // in the order of the log
 	windows []*rapport.Window
-	told    map[int64]int64 // of sessions that were told to be closed, by started_at: their last_position then
-	latest  time.Time       // receipt
-	next    time.Time       // when it is looked at again
+	told    map[int64]int64     // of sessions that were told to be closed, by started_at: their last_position then
+	changed map[int64]time.Time // by started_at: the receipt of what came to a session last
+	latest  time.Time           // receipt
+	next    time.Time           // when it is looked at again
 }
 
 func (r *Rehearsal) talkOf(ctx context.Context, e *rapport.Event) (*talk, error) {
@@ -187,7 +188,7 @@ func (r *Rehearsal) talkOf(ctx context.Context, e *rapport.Event) (*talk, error)
 	if t := r.talks[key]; t != nil {
 		return t, nil
 	}
-	t := &talk{key: key, told: make(map[int64]int64)}
+	t := &talk{key: key, told: make(map[int64]int64), changed: make(map[int64]time.Time)}
 	if r.history != nil {
 		events, err := r.history(ctx, e.AgentID, e.SessionID, e.Position)
 		if err != nil {
@@ -229,6 +230,7 @@ func (r *Rehearsal) play(t *talk, e *rapport.Event) (session *Session, isNew boo
 	} else {
 		t.windows = r.fold.Windows(slices.Clone(t.events))
 	}
+	t.noteChanged(before, e.ReceivedAt)
 	r.recount(t, before)
 	r.plan(t)
 	for _, w := range t.windows {
@@ -237,6 +239,20 @@ func (r *Rehearsal) play(t *talk, e *rapport.Event) (session *Session, isNew boo
 		}
 	}
 	return nil, false
+}
+
+// noteChanged notes what an event has changed; before are the sessions that there were,
+// with their last_position.
+func (t *talk) noteChanged(before map[int64]int64, receivedAt time.Time) {
+	for _, w := range t.windows {
+		startedAt := w.StartedAt.UnixMicro()
+		if last, known := before[startedAt]; known && last == w.LastPosition {
+			continue
+		}
+		if receivedAt.After(t.changed[startedAt]) {
+			t.changed[startedAt] = receivedAt
+		}
+	}
 }
 
 // isAfter reports whether an event can be folded onto the last window as it is.
@@ -252,7 +268,7 @@ func (t *talk) isTold(w *rapport.Window) bool {
 
 // dueAt is when a session is to be told, if nothing else comes.
 func (r *Rehearsal) dueAt(t *talk, w *rapport.Window) time.Time {
-	if due := t.latest.Add(Settle); due.After(r.closesAt(w)) {
+	if due := t.changed[w.StartedAt.UnixMicro()].Add(Settle); due.After(r.closesAt(w)) {
 		return due
 	}
 	return r.closesAt(w)
@@ -312,8 +328,8 @@ func (r *Rehearsal) evict(t *talk) {
 // closing is what happens to a session that is to be told, which it is then.
 func (r *Rehearsal) closing(t *talk, w *rapport.Window) *Occasion {
 	o := &Occasion{On: SessionClosed, At: r.closesAt(w), Session: r.sessionOf(w), Background: r}
-	if t.latest.After(o.At) {
-		o.At = t.latest
+	if changed := t.changed[w.StartedAt.UnixMicro()]; changed.After(o.At) {
+		o.At = changed
 	}
 	startedAt, last := w.StartedAt.UnixMicro(), w.LastEventAt.UnixMicro()
 	_, known := t.told[startedAt]

@@ -113,6 +113,8 @@ func (r *reader) kindOfRule(rule *Rule, n *yaml.Node, fields map[string]*yaml.No
 // IsOn reports whether the rule is on such occasions.
 func (rule *Rule) IsOn(on string) bool { return slices.Contains(rule.On, on) }
 
+func (rule *Rule) asksPayload() bool { return rule.withPayload || rule.when.asks("payload") }
+
 // isOfEvents reports whether all its occasions are events.
 func (rule *Rule) isOfEvents() bool { return !slices.ContainsFunc(rule.On, isComputed) }
 

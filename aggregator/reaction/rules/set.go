@@ -148,7 +148,7 @@ func (r *reader) tryTemplates(rule *Rule) {
 }
 
 func (needs *Needs) add(rule *Rule) {
-	needs.Payload = needs.Payload || rule.withPayload || rule.when.asks("payload")
+	needs.Payload = needs.Payload || rule.asksPayload()
 	needs.Agent = needs.Agent || rule.when.asksAgent()
 	needs.SaidInSession = needs.SaidInSession || rule.when.asks("said_in_session")
 	needs.SaidByUser = needs.SaidByUser || rule.when.asks("said_by_user")
@@ -159,6 +159,30 @@ func (s *Set) Needs() Needs { return s.needs }
 
 // Rules are all of them, in their order. They are not to be changed.
 func (s *Set) Rules() []*Rule { return s.rules }
+
+// Types are the types of events that any rule is on.
+func (s *Set) Types() []string { return s.typesWhere(func(*Rule) bool { return true }) }
+
+// PayloadTypes are those of them whose payload a rule may ask for.
+func (s *Set) PayloadTypes() []string {
+	return s.typesWhere(func(rule *Rule) bool { return rule.asksPayload() })
+}
+
+// SaidTypes are those of them where a rule may ask for what was said before.
+func (s *Set) SaidTypes() []string {
+	return s.typesWhere(func(rule *Rule) bool { return rule.when.asks("said_in_session") || rule.when.asks("said_by_user") })
+}
+
+func (s *Set) typesWhere(wanted func(*Rule) bool) []string {
+	var types []string
+	for on, rules := range s.byOccasion {
+		if !isComputed(on) && slices.ContainsFunc(rules, wanted) {
+			types = append(types, on)
+		}
+	}
+	slices.Sort(types)
+	return types
+}
 
 // IsOn reports whether any rule is on such occasions.
 func (s *Set) IsOn(on string) bool { return len(s.byOccasion[on]) > 0 }

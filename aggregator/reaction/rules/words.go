@@ -89,8 +89,8 @@ func isOfWord(r rune) bool {
 
 // hasWord reports whether a text has any of the words, or phrases, as whole words.
 func hasWord(text string, wanted []string) bool {
-	said := words(text)
-	return slices.ContainsFunc(wanted, func(phrase string) bool { return containsRun(said, words(phrase)) })
+	said := texts.of(text).words()
+	return slices.ContainsFunc(wanted, func(phrase string) bool { return containsRun(said, texts.of(phrase).words()) })
 }
 
 // containsRun reports whether run, which is not empty, is in the list without a gap.
@@ -104,7 +104,7 @@ func containsRun(list, run []string) bool {
 }
 
 // sameWords is equal for texts of the same words; empty if there are none.
-func sameWords(text string) string { return strings.Join(words(text), " ") }
+func sameWords(text string) string { return strings.Join(texts.of(text).words(), " ") }
 
 // comparedRunes is how much of a text is compared with others, in characters.
 const comparedRunes = 1000
@@ -155,9 +155,9 @@ func similarity(a, b []uint64) float64 {
 // mostSimilar is the similarity to that of some texts which is the most alike; 0 if
 // there are none.
 func mostSimilar(text string, others []string) float64 {
-	mine, most := trigrams(text), 0.0
+	mine, most := texts.of(text).trigrams(), 0.0
 	for _, other := range others {
-		most = max(most, similarity(mine, trigrams(other)))
+		most = max(most, similarity(mine, texts.of(other).trigrams()))
 	}
 	return most
 }

@@ -61,6 +61,50 @@ func (ns NullRiverJobState) Value() (driver.Value, error) {
 	return string(ns.RiverJobState), nil
 }
 
+// The rules on metrics that are in force, and how each stands.
+type Alert struct {
+	// The rule.
+	Rule string
+	// Its description.
+	Description string
+	// low, medium, high or critical.
+	Severity string
+	// The metric, as GET /stats names it.
+	Metric string
+	// Which sessions it is of.
+	Filter []byte
+	// Over how many seconds it is computed.
+	WindowS int64
+	// It fires for more; null if for no more.
+	Above *float64
+	// It fires for less; null if for no less.
+	Below *float64
+	// What it means that the metric is null: ok, alert or keep.
+	NoData string
+	// firing; no_data, if it does not and the metric was null; else ok.
+	State string
+	// The metric at the last look; null without data.
+	Value *float64
+	// When it began or ended to fire last; null if it never did.
+	Since *time.Time
+	// The last look; null before the first.
+	EvaluatedAt *time.Time
+}
+
+// When alerts began and ended to fire.
+type AlertChange struct {
+	// Its number.
+	ID int64
+	// The rule, which may be in force no more.
+	Rule string
+	// firing: it began; resolved: it ended.
+	State string
+	// The metric then; null without data.
+	Value *float64
+	// When.
+	At time.Time
+}
+
 // What happened, per agent and UTC hour: events by the hour in which they occurred, whatever session they are of, and sessions by the hour in which they started. No row for an hour without any.
 type AnalyticsActivityHourly struct {
 	// The agent; empty if absent.
@@ -334,8 +378,12 @@ type Archive struct {
 	Singleton bool
 	// Names this log in the bucket, so that no other one overwrites it; empty until something was archived.
 	LogID string
+	// The bucket in which it was begun, without what is secret.
+	Place string
 	// Number of the last manifest: the object that says what the archive consists of. 0 if there is none.
 	Manifest int64
+	// The greatest number that was given to a manifest: each try to write one has its own, so that a process that wakes up late overwrites none.
+	Numbered int64
 	// The events up to here can be restored.
 	Position int64
 	// When the last manifest was written.
@@ -358,6 +406,8 @@ type Archive struct {
 	LeasedUntil time.Time
 	// The manifest that is being restored; empty if none is.
 	Restoring string
+	// The bucket may have objects of sessions that the log knows nothing of, since it was restored: they are to be looked for.
+	Orphans bool
 }
 
 // The objects that have the events: stretches of positions, one behind the other.
@@ -368,9 +418,7 @@ type ArchiveBlock struct {
 	LastPosition int64
 	// The hour of UTC in which its first event was received.
 	Hour time.Time
-	// How often it was written; 0 if it is still to be.
-	Version int32
-	// Its name in the bucket.
+	// Its name in the bucket; empty until it is written.
 	Object string
 	// SHA-256 of the object.
 	Sha256 []byte
@@ -620,6 +668,24 @@ type DroppedMonth struct {
 	NewestReceivedAt *time.Time
 }
 
+// Conversations of which something came to a session that was closed, or about to close: rules are told once nothing came for a while.
+type DueConversation struct {
+	// The agent.
+	AgentID string
+	// The session.
+	SessionID string
+	// When to tell, unless more comes.
+	At time.Time
+	// The newest receipt of what came.
+	ReceivedAt time.Time
+	// The first position of what came.
+	Position int64
+	// The least occurred_at of what came.
+	Since time.Time
+	// The greatest occurred_at of what came.
+	Until time.Time
+}
+
 // Who had what erased, when, and how much it was.
 type Erasure struct {
 	// Number of the erasure.
@@ -856,6 +922,22 @@ type QuarantineTally struct {
 	Erased int64
 }
 
+// One row: how far the rules are, besides their position in followers, whose row is its lock.
+type ReactionState struct {
+	// Always true.
+	Singleton bool
+	// There were rules at some time: the position is one that they came to.
+	Begun bool
+	// Since when closed sessions are told. Null while no rule is on them.
+	BeganAt *time.Time
+	// Sessions that closed up to then are told, but for those of due_conversations. Null while no rule is on them.
+	ClosedTo *time.Time
+	// When alerts were looked at last.
+	LookedAt *time.Time
+	// How often anything that the rules remember was changed: whoever has kept some of it in memory forgets it unless it was the one.
+	Steps int64
+}
+
 // One row: what has gone, or is about to. Its times are UTC months, and never go back.
 type Retention struct {
 	// Always true.
@@ -926,6 +1008,44 @@ type RiverQueue struct {
 	Metadata  []byte
 	PausedAt  *time.Time
 	UpdatedAt time.Time
+}
+
+// What rules with a count have counted, as far back as their windows reach.
+type RuleCount struct {
+	// The rule.
+	Rule string
+	// A hash of what it is counted by.
+	Key []byte
+	// The receipt.
+	At time.Time
+	// Log position of the event, or the last_position of the session.
+	Position int64
+	// How often: what happens at one position may be counted more than once.
+	Entries int32
+	// From then on it counts no more.
+	ExpiresAt time.Time
+	// The agent that it is of, else empty.
+	AgentID string
+	// The session that it is of, else empty.
+	SessionID string
+}
+
+// When rules with a throttle were let last.
+type RuleThrottle struct {
+	// The rule.
+	Rule string
+	// A hash of what it is throttled by.
+	Key []byte
+	// The newest receipt that it was let at.
+	At time.Time
+	// Log position of the event, or the last_position of the session.
+	Position int64
+	// From then on it holds nothing back.
+	ExpiresAt time.Time
+	// The agent that it is of, else empty.
+	AgentID string
+	// The session that it is of, else empty.
+	SessionID string
 }
 
 // A row per session: its numbers, and the state from which its next event is folded. Read analytics.sessions, which derives the rest.
@@ -1198,13 +1318,15 @@ type Stream struct {
 	Position int64
 	// How many events were acknowledged; what was sent twice counts once.
 	Sent int64
+	// How many of them were too large, so that they went without their content.
+	Omitted int64
 	// When it was begun.
 	CreatedAt time.Time
 	// When the position moved last.
 	MovedAt time.Time
 }
 
-// Events that were too large for the destination: it was told of them, without their content, which is in the log.
+// Events that were too large for the destination: it was told of them, without their content, which is in the log. The last 10,000 of each stream.
 type StreamOmission struct {
 	// The stream.
 	Stream string
@@ -1232,6 +1354,20 @@ type Superseded struct {
 	SessionID string
 	// The message's place in the log.
 	Position int64
+}
+
+// The sessions that rules were told to be closed, as far back as that is remembered.
+type ToldSession struct {
+	// The agent.
+	AgentID string
+	// The session.
+	SessionID string
+	// When it started, as it was told.
+	StartedAt time.Time
+	// Its version, as it was told.
+	LastPosition int64
+	// When it was told.
+	ToldAt time.Time
 }
 
 // What was erased, and stays out whoever brings it.
