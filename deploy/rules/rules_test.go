@@ -17,7 +17,7 @@ import (
 var environment = map[string]string{
 	"SLACK_WEBHOOK_URL": "https://hooks.slack.example/services/T/B/x", "SUPPORT_URL": "https://support.example", "OPERATIONS_URL": "https://operations.example",
 	"HELP_URL": "https://help.example", "WELCOME_URL": "https://welcome.example", "CRM_URL": "https://crm.example", "CRM_TOKEN": "token",
-	"RAPPORT_HOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+	"HOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 }
 
 func shipped(t *testing.T) *rules.Set {

@@ -29,6 +29,7 @@ func main() {
 	flag.BoolVar(&o.forge, "forge", false, "with -post: send wrong signatures")
 	flag.IntVar(&o.rate, "rate", 0, "with -post: so many a second at most; 0 for no limit")
 	flag.BoolVar(&o.hostile, "hostile", false, "only measure deliveries beside an attack")
+	flag.StringVar(&o.rules, "rules", "", "only measure what this file of rules costs, and what a destination that hangs costs the others")
 	flag.Parse()
 	run := run
 	if o.post != "" {
@@ -54,14 +55,18 @@ type options struct {
 	forge       bool
 	rate        int
 	hostile     bool
+	rules       string
 }
 
 func run(ctx context.Context, o options) error {
+	if o.rules != "" {
+		return measureRules(ctx, o)
+	}
 	var hold time.Duration // of no interest for what one request costs
 	if o.hostile {
 		hold = api.RefusalHold
 	}
-	s, err := start(ctx, hold)
+	s, err := start(ctx, hold, "")
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"rapport/aggregator"
+	"rapport/aggregator/reaction"
 	"rapport/api"
 	"rapport/store"
 	"rapport/store/embedpg"
@@ -32,6 +34,10 @@ type system struct {
 	conn           *pgx.Conn // for bare INSERTs
 	stops          []func()
 
+	rules     string                                        // a file; empty: there are none
+	followers func() ([]func(context.Context) error, error) // makes those that follow the log
+	halt      func()                                        // stops them
+
 	batches, events, committing atomic.Int64 // committing in ns
 }
 
@@ -41,9 +47,10 @@ func (s *system) stop() {
 	}
 }
 
-// start starts a server as `rapport serve` does. Who is over a limit waits for hold.
-func start(ctx context.Context, hold time.Duration) (_ *system, err error) {
-	s := &system{}
+// start starts a server as `rapport serve` does, with a file of rules if one is named. Who
+// is over a limit waits for hold.
+func start(ctx context.Context, hold time.Duration, rules string) (_ *system, err error) {
+	s := &system{rules: rules, halt: func() {}}
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -113,20 +120,49 @@ func (s *system) wire(ctx context.Context, url string, hold time.Duration, logge
 		s.committing.Add(int64(c.Took))
 	}})
 	s.watch = store.NewWatch(url)
-	services := []func(context.Context) error{
-		s.watch.Run, s.db.Announce, in.Run, aggregator.NewFollower(s.db, s.watch, sessions, logger).Run,
+	s.stops = append(s.stops, begin(ctx, s.watch.Run, s.db.Announce, in.Run))
+	s.followers = func() ([]func(context.Context) error, error) {
+		follower := aggregator.NewFollower(s.db, s.watch, sessions, logger)
+		if s.rules == "" {
+			return []func(context.Context) error{follower.Run}, nil
+		}
+		r, err := reaction.Open(s.db, s.watch, reaction.Options{File: s.rules, Allow: loopback, Logger: logger})
+		if err != nil {
+			return nil, err
+		}
+		return []func(context.Context) error{follower.Run, r.Run}, nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	for _, service := range services {
-		done := make(chan struct{})
-		go func() { defer close(done); _ = service(ctx) }()
-		s.stops = append(s.stops, func() { <-done })
+	s.stops = append(s.stops, func() { s.halt() })
+	if err := s.follow(ctx); err != nil {
+		return nil, err
 	}
-	s.stops = append(s.stops, cancel)
 	return api.New(api.Config{
 		DB: s.db, Watch: s.watch, Ingest: in, Sources: sources, Metrics: metrics, Logger: logger,
 		Limits: api.Limits{KeyRate: 10_000, UnprovenRate: 600, Reads: 64, Hold: hold},
 	})
+}
+
+// begin starts services, and returns what stops them.
+func begin(ctx context.Context, services ...func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, service := range services {
+		running.Go(func() { _ = service(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// follow has what follows the log begin, until halt.
+func (s *system) follow(ctx context.Context) error {
+	followers, err := s.followers()
+	if err != nil {
+		return err
+	}
+	s.halt = begin(ctx, followers...)
+	return nil
 }
 
 // bare is what every handler costs: the body is read, 200 is answered.
@@ -168,11 +204,16 @@ func (s *system) lag(ctx context.Context) (int64, error) {
 
 // caughtUp waits until the rollups have the whole log.
 func (s *system) caughtUp(ctx context.Context) error {
+	return s.followed(ctx, store.SessionsFollower)
+}
+
+// followed waits until a follower has the whole log.
+func (s *system) followed(ctx context.Context, follower string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	head, err := s.db.Head(ctx)
 	if err != nil {
 		return err
 	}
-	return s.db.WaitForFollower(ctx, s.watch, store.SessionsFollower, head)
+	return s.db.WaitForFollower(ctx, s.watch, follower, head)
 }
