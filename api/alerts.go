@@ -165,9 +165,7 @@ func (s *server) listAlertHistory(ctx context.Context, in *alertHistoryInput) (*
 		}
 		query.Before = from.Place.ID
 	}
-	if query.Rules, err = s.visibleRules(ctx); err != nil {
-		return nil, err
-	}
+	query.Agents = access.Of(ctx).Agents
 	changes, err := s.DB.AlertHistory(ctx, query)
 	if err != nil {
 		return nil, err
@@ -178,21 +176,4 @@ func (s *server) listAlertHistory(ctx context.Context, in *alertHistoryInput) (*
 		next = cursor[alertChangePlace]{Version: cursorVersion, List: hash, Place: alertChangePlace{changes[in.Limit-1].ID}}.encode()
 	}
 	return newPage(changes, alertChangeOf, next), nil
-}
-
-// visibleRules are the rules whose history a key that is limited to agents may see; nil
-// for all.
-func (s *server) visibleRules(ctx context.Context) ([]string, error) {
-	if len(access.Of(ctx).Agents) == 0 {
-		return nil, nil
-	}
-	alerts, err := s.visibleAlerts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(alerts)) // not nil, which would be all
-	for i, a := range alerts {
-		names[i] = a.Rule
-	}
-	return names, nil
 }

@@ -12,9 +12,9 @@ func judgeAlerts(t *testing.T, l *live) {
 		('busy', '', 'low', 'sessions', '{}', 86400, 1000, NULL, 'keep', 'ok', NULL, NULL, NULL),
 		('quality', 'A goes badly', 'high', 'avg_quality', '{"agent_id": "A", "min_messages": 2}', 3600, NULL, 50, 'keep', 'firing', 41.5, '2026-09-28T11:00:00Z', '2026-09-28T12:00:00Z'),
 		('slow', '', 'medium', 'p95_response_s', '{"agent_id": "B", "engagement_tier": "deep", "user_id": "u", "room_name": "r"}', 300, 8, NULL, 'ok', 'no_data', NULL, '2026-09-27T11:00:00Z', '2026-09-28T12:00:00Z')`)
-	l.db.Exec(t, "rapport_server", `INSERT INTO alert_changes (rule, state, value, at) VALUES
-		('slow', 'firing', 9.25, '2026-09-27T10:00:00Z'), ('slow', 'resolved', NULL, '2026-09-27T11:00:00Z'),
-		('gone', 'firing', 1, '2026-09-27T12:00:00Z'), ('quality', 'firing', 41.5, '2026-09-28T11:00:00Z')`)
+	l.db.Exec(t, "rapport_server", `INSERT INTO alert_changes (rule, agent_id, state, value, at) VALUES
+		('slow', 'B', 'firing', 9.25, '2026-09-27T10:00:00Z'), ('slow', 'B', 'resolved', NULL, '2026-09-27T11:00:00Z'),
+		('gone', '', 'firing', 1, '2026-09-27T12:00:00Z'), ('quality', 'A', 'firing', 41.5, '2026-09-28T11:00:00Z')`)
 }
 
 func TestAlertsAreToldAsTheyStand(t *testing.T) {
@@ -74,4 +74,8 @@ func TestAKeyOfAgentsSeesTheirAlertsAlone(t *testing.T) {
 	both := as(l, l.key(t, "both", readScope, "A", "B"))
 	wantColumn(t, allRows(t, both, "/alerts", 1), "rule", "quality", "slow")
 	wantColumn(t, allRows(t, both, "/alerts/history", 1), "rule", "quality", "slow", "slow")
+
+	// A rule may have been of another agent before.
+	l.db.Exec(t, "rapport_server", `INSERT INTO alert_changes (rule, agent_id, state, value, at) VALUES ('quality', 'B', 'resolved', 60, '2026-09-28T13:00:00Z')`)
+	wantColumn(t, allRows(t, as(l, l.key(t, "a", readScope, "A")), "/alerts/history", 50), "state", "firing")
 }

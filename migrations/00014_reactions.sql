@@ -138,6 +138,7 @@ COMMENT ON COLUMN alerts.evaluated_at IS 'The last look; null before the first.'
 CREATE TABLE alert_changes (
     id    bigint           GENERATED ALWAYS AS IDENTITY,
     rule  text             COLLATE "C" NOT NULL,
+    agent_id text          COLLATE "C" NOT NULL DEFAULT '',
     state text             NOT NULL,
     value double precision,
     at    timestamptz      NOT NULL,
@@ -148,6 +149,7 @@ CREATE INDEX alert_changes_rule_idx ON alert_changes (rule, id);
 COMMENT ON TABLE alert_changes IS 'When alerts began and ended to fire.';
 COMMENT ON COLUMN alert_changes.id IS 'Its number.';
 COMMENT ON COLUMN alert_changes.rule IS 'The rule, which may be in force no more.';
+COMMENT ON COLUMN alert_changes.agent_id IS 'The agent whose sessions it was of; empty for several.';
 COMMENT ON COLUMN alert_changes.state IS 'firing: it began; resolved: it ended.';
 COMMENT ON COLUMN alert_changes.value IS 'The metric then; null without data.';
 COMMENT ON COLUMN alert_changes.at IS 'When.';

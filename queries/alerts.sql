@@ -22,13 +22,14 @@ WHERE (alerts.description, alerts.severity, alerts.metric, alerts.filter, alerts
 UPDATE alerts SET state = @state, value = @value, since = @since, evaluated_at = @evaluated_at WHERE rule = @rule;
 
 -- name: AlertChangeInsert :exec
-INSERT INTO alert_changes (rule, state, value, at) VALUES (@rule, @state, @value, @at);
+INSERT INTO alert_changes (rule, agent_id, state, value, at)
+SELECT @rule, coalesce((SELECT a.filter ->> 'agent_id' FROM alerts a WHERE a.rule = @rule), ''), @state, @value, @at;
 
 -- name: AlertChangeList :many
--- The newest first; before 0 begins. An empty rule is any; where rules are named, it is one of them.
-SELECT * FROM alert_changes
+-- The newest first; before 0 begins. An empty rule is any; where agents are named, it was of one of them.
+SELECT id, rule, state, value, at FROM alert_changes
 WHERE (@rule::text = '' OR rule = @rule) AND (@before::bigint = 0 OR id < @before)
-  AND (@every::boolean OR rule = ANY(@rules::text[]))
+  AND (@every::boolean OR agent_id = ANY(@agents::text[]))
 ORDER BY id DESC
 LIMIT @max_rows;
 

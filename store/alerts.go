@@ -68,7 +68,7 @@ type AlertChange struct {
 // AlertHistoryQuery asks for a page of changes.
 type AlertHistoryQuery struct {
 	Rule   string   // of this one; any if empty
-	Rules  []string // of these alone; any if nil
+	Agents []string // that were of one of these agents alone; any if there are none
 	Before int64    // the ID behind which the page begins; 0 is the newest
 	Limit  int
 }
@@ -76,7 +76,7 @@ type AlertHistoryQuery struct {
 // AlertHistory are the changes of alerts, the newest first.
 func (db *DB) AlertHistory(ctx context.Context, query AlertHistoryQuery) ([]AlertChange, error) {
 	rows, err := db.q.AlertChangeList(ctx, dbsqlc.AlertChangeListParams{
-		Rule: query.Rule, Before: query.Before, Every: query.Rules == nil, Rules: orNone(query.Rules), MaxRows: int32(query.Limit),
+		Rule: query.Rule, Before: query.Before, Every: len(query.Agents) == 0, Agents: orNone(query.Agents), MaxRows: int32(query.Limit),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of alerts: %w", err)

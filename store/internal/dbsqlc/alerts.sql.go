@@ -20,7 +20,8 @@ func (q *Queries) AlertChangeDrop(ctx context.Context, before time.Time) error {
 }
 
 const alertChangeInsert = `-- name: AlertChangeInsert :exec
-INSERT INTO alert_changes (rule, state, value, at) VALUES ($1, $2, $3, $4)
+INSERT INTO alert_changes (rule, agent_id, state, value, at)
+SELECT $1, coalesce((SELECT a.filter ->> 'agent_id' FROM alerts a WHERE a.rule = $1), ''), $2, $3, $4
 `
 
 type AlertChangeInsertParams struct {
@@ -43,7 +44,7 @@ func (q *Queries) AlertChangeInsert(ctx context.Context, arg AlertChangeInsertPa
 const alertChangeList = `-- name: AlertChangeList :many
 SELECT id, rule, state, value, at FROM alert_changes
 WHERE ($1::text = '' OR rule = $1) AND ($2::bigint = 0 OR id < $2)
-  AND ($3::boolean OR rule = ANY($4::text[]))
+  AND ($3::boolean OR agent_id = ANY($4::text[]))
 ORDER BY id DESC
 LIMIT $5
 `
@@ -52,26 +53,34 @@ type AlertChangeListParams struct {
 	Rule    string
 	Before  int64
 	Every   bool
-	Rules   []string
+	Agents  []string
 	MaxRows int32
 }
 
-// The newest first; before 0 begins. An empty rule is any; where rules are named, it is one of them.
-func (q *Queries) AlertChangeList(ctx context.Context, arg AlertChangeListParams) ([]AlertChange, error) {
+type AlertChangeListRow struct {
+	ID    int64
+	Rule  string
+	State string
+	Value *float64
+	At    time.Time
+}
+
+// The newest first; before 0 begins. An empty rule is any; where agents are named, it was of one of them.
+func (q *Queries) AlertChangeList(ctx context.Context, arg AlertChangeListParams) ([]AlertChangeListRow, error) {
 	rows, err := q.db.Query(ctx, alertChangeList,
 		arg.Rule,
 		arg.Before,
 		arg.Every,
-		arg.Rules,
+		arg.Agents,
 		arg.MaxRows,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []AlertChange
+	var items []AlertChangeListRow
 	for rows.Next() {
-		var i AlertChange
+		var i AlertChangeListRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.Rule,

@@ -97,6 +97,8 @@ type AlertChange struct {
 	ID int64
 	// The rule, which may be in force no more.
 	Rule string
+	// The agent whose sessions it was of; empty for several.
+	AgentID string
 	// firing: it began; resolved: it ended.
 	State string
 	// The metric then; null without data.
