@@ -101,6 +101,23 @@ bench-queries: ## measure questions on 1 million sessions, as ratios: SESSIONS, 
 bench-live: build ## measure the memory of live streams (STREAMS), and how soon an event is with those who hear it
 	go run ./internal/bench/live $(if $(STREAMS),-streams $(STREAMS))
 
+.PHONY: bench-rules
+bench-rules: ## measure what the shipped rules cost, and what a destination that hangs costs the others, as ratios
+	go run ./internal/bench -rules deploy/rules/rules.yaml
+
+.PHONY: bench-page
+bench-page: ## measure how soon a page can be used: PAGE of the server at URL, or of the log that bench-queries keeps in DATA
+	go run ./internal/browser/cmd $(if $(DATA),-data $(DATA)) $(if $(URL),-url '$(URL)') $(if $(PAGE),-page '$(PAGE)')
+
+.PHONY: screenshots
+screenshots: postgres ## write pictures of every page, light and dark, wide and narrow, into DIR (bin/screenshots)
+	@mkdir -p $(or $(DIR),bin/screenshots)
+	go test -count=1 -run EveryPage ./internal/browser -args -screenshots $(abspath $(or $(DIR),bin/screenshots))
+
+.PHONY: bench-archive
+bench-archive: build ## archive a log of 1 million events, restore it, prove and compare it, and measure the archive: SESSIONS
+	go run ./internal/bench/archive $(if $(SESSIONS),-sessions $(SESSIONS))
+
 .PHONY: hostile
 hostile: ## measure deliveries beside 10,000 wrong signatures a second
 	go run ./internal/bench -hostile

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"rapport/api/access"
+	"rapport/api/dashboard"
 	"rapport/api/forwarded"
 	livehub "rapport/api/live"
 	"rapport/internal/redact"
@@ -67,6 +68,7 @@ type server struct {
 	limits   limiters
 	seen     glance // for readiness
 	live     *livehub.Hub
+	pages    *dashboard.Dashboard
 
 	sqlAnswers *shares
 }
@@ -106,7 +108,7 @@ func assemble(config Config) (*server, error) {
 		router.Use(routed)
 	}
 	router.Use(boundBody, compressed, s.limitUnproven, s.authorize, s.limitKeys, s.limitReads, revalidated, middleware.GetHead)
-	router.NotFound(notFound)
+	router.NotFound(s.notFound)
 	router.MethodNotAllowed(methodNotAllowed(router))
 	s.route(router, anyone, http.MethodPost, webhookPath, http.HandlerFunc(s.receive))
 	s.route(router, anyone, http.MethodPost, webhookPath+"/{source}", http.HandlerFunc(s.receive))
@@ -126,6 +128,7 @@ func assemble(config Config) (*server, error) {
 	s.registerErasure()
 	s.registerQuarantine()
 	s.registerDeadLetters()
+	s.registerAlerts()
 	s.registerAudit()
 	s.registerSignin(router)
 	describeUnregistered(s.api.OpenAPI())
@@ -143,6 +146,9 @@ func assemble(config Config) (*server, error) {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
 	s.route(router, anyKey, http.MethodGet, "/docs", serveDocs(page))
+	if err := s.registerDashboard(router); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -202,7 +208,11 @@ func (s *server) problemOf(ctx context.Context, err error) *problem {
 	return internalError()
 }
 
-func notFound(w http.ResponseWriter, _ *http.Request) {
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	if dashboard.IsPath(r.URL.Path) {
+		s.pages.Refuse(w, r, http.StatusNotFound, "there is no page at this address")
+		return
+	}
 	newProblem(http.StatusNotFound, "there is nothing at this path; GET /openapi.json describes what there is").write(w)
 }
 

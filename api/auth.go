@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rapport/api/access"
+	"rapport/api/dashboard"
 )
 
 // openPaths need no key: probes carry none, webhooks have proofs of their own, and
@@ -38,11 +39,15 @@ var (
 // authorize keeps everybody out who is not known, and passes on who asks.
 func (s *server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if openPaths[r.URL.Path] || isDeliveryPath(r.URL.Path) {
+		if openPaths[r.URL.Path] || isDeliveryPath(r.URL.Path) || dashboard.IsOpen(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
 		who, p := s.authenticate(r)
+		if p != nil && dashboard.IsPath(r.URL.Path) {
+			s.denyPage(w, r, p)
+			return
+		}
 		if p != nil {
 			s.deny(w, "read", p)
 			return

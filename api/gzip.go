@@ -35,6 +35,7 @@ var compress = sync.OnceValue(func() func(http.Handler) http.HandlerFunc {
 		gzhttp.SuffixETag(tagSuffix),
 		gzhttp.ContentTypes([]string{
 			"application/json", "text/csv", "application/x-ndjson", openapiType, problemType, "text/html", "text/css",
+			"text/javascript", "image/svg+xml",
 		}),
 	)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"rapport/api/dashboard"
 )
 
 // seatPatience is for how long a request waits for a seat among those that are
@@ -108,7 +110,7 @@ func (s *server) limitReads(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isUnlimited(r.URL.Path) || probes[r.URL.Path] {
+		if isUnlimited(r.URL.Path) || probes[r.URL.Path] || dashboard.IsPath(r.URL.Path) { // a page's questions are counted
 			next.ServeHTTP(w, r)
 			return
 		}

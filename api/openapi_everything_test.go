@@ -61,6 +61,7 @@ func newPromised(t *testing.T) *promised {
 		`{"event_type":"room.join","agent_id":"A","data":{"session_id":"s2","user_id":"u1"},"timestamp":1790596860}`, said("B", "s3", "user", "That is terrible", 90))
 	d.db.Exec(t, "rapport_server", `INSERT INTO dead_letters VALUES ('sessions', 1, 'A', 's1', 'chat.push', 'no', 3, '2026-09-28')`)
 	buryDeliveries(t, d.live, 1)
+	judgeAlerts(t, d.live)
 	post(d, "no event", "User-Agent", "sender/1")
 	d.key(t, "reader", readScope)
 	return d

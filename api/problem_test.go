@@ -13,7 +13,7 @@ import (
 func TestWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	h := newServer(t, options{})
-	for _, path := range []string{"/", "/nothing", "/sessions/", "/sessions/a/b", "/sessions//messages", "/docs/x", "/schemas/x"} {
+	for _, path := range []string{"/nothing", "/sessions/", "/sessions/a/b", "/sessions//messages", "/docs/x", "/schemas/x"} {
 		t.Run("404 for "+path, func(t *testing.T) {
 			t.Parallel()
 			wantProblem(t, get(h, path), http.StatusNotFound)

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"net/url"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"rapport/api/access"
+	"rapport/api/dashboard"
 )
 
 // A browser signs in with a key, and has a cookie from then on: HttpOnly, and sent
@@ -30,13 +34,13 @@ func (s *server) registerSignin(router chi.Router) {
 
 // showSignin is the form or, for whoever is signed in, who they are.
 func (s *server) showSignin(w http.ResponseWriter, r *http.Request) {
+	page := signinPage{Next: backTo(r.URL.Query().Get("next"))}
 	if cookie := cookieOf(r); cookie != "" {
 		if valid, p := s.signedIn(r, cookie); p == nil {
-			writeSignin(w, http.StatusOK, signinPage{Name: valid.who.Name})
-			return
+			page.Name = valid.who.Name
 		}
 	}
-	writeSignin(w, http.StatusOK, signinPage{})
+	writeSignin(w, http.StatusOK, page)
 }
 
 // signIn takes a key for a cookie.
@@ -57,14 +61,32 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case p != nil && isForm && p.Status == http.StatusUnauthorized:
 		s.Metrics.unauthorized.WithLabelValues("signin").Inc()
-		writeSignin(w, p.Status, signinPage{Problem: p.Detail})
+		writeSignin(w, p.Status, signinPage{Problem: p.Detail, Next: backTo(r.PostForm.Get("next"))})
 	case p != nil:
 		s.deny(w, "signin", p)
 	case isForm:
-		http.Redirect(w, r, signinPath, http.StatusSeeOther)
+		http.Redirect(w, r, backTo(r.PostForm.Get("next")), http.StatusSeeOther)
 	default:
 		writeSignedIn(w, valid.who)
 	}
+}
+
+// homePath is where whoever signs in gets to, if they have not come from a page.
+const homePath = "/"
+
+// backTo is the page that somebody came from to sign in. What is no page of ours leads
+// home: a link to the sign-in must not lead elsewhere.
+func backTo(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || strings.ContainsAny(next, "\\\t\r\n") {
+		return homePath
+	}
+	escaped := u.EscapedPath()
+	if !dashboard.IsPath(escaped) || dashboard.IsOpen(escaped) || path.Clean(escaped) != escaped {
+		return homePath
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u.String()
 }
 
 // signOut takes the cookie back.

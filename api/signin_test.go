@@ -81,10 +81,10 @@ func TestSigningIn(t *testing.T) {
 		}
 	})
 
-	t.Run("a form leads back to the page, which tells who it is", func(t *testing.T) {
+	t.Run("a form leads to the overview; the sign-in page tells who it is", func(t *testing.T) {
 		t.Parallel()
 		w := send(l, signinForm(key, "Origin", ownPage))
-		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/signin" {
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/" {
 			t.Fatalf("%d %v", w.Code, w.Header())
 		}
 		page := get(l, "/signin", cookieHeader(cookieIn(t, w))...)

@@ -9,15 +9,22 @@ import (
 )
 
 // signinPage is what the page shows: who is signed in, or the form with what was
-// wrong.
+// wrong, and the page that it leads to.
 type signinPage struct {
 	Name    string
 	Problem string
+	Next    string
 }
 
-const signinStyle = `body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;margin:4rem auto;padding:0 1rem}` +
-	`label,input,button{display:block;font:inherit;box-sizing:border-box;width:100%;margin:.5rem 0;padding:.5rem}label{padding:0}` +
-	`[role=alert]{border-left:.25rem solid #b00020;padding-left:.75rem}`
+const signinStyle = `:root{color-scheme:light dark;--ground:#f6f6f3;--panel:#fff;--line:#dfdfd9;--text:#1b1e24;--soft:#5a606b;--accent:#3457c9;--on:#fff;--bad:#b3261e}` +
+	`@media(prefers-color-scheme:dark){:root{--ground:#0f1115;--panel:#171a20;--line:#2b303a;--text:#e5e7ec;--soft:#9ca4b1;--accent:#8ea8ff;--on:#10131b;--bad:#ff8f85}}` +
+	`*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--text);font:.9375rem/1.5 system-ui,sans-serif}` +
+	`main{max-width:24rem;margin:12vh auto 2rem;padding:2rem;background:var(--panel);border:1px solid var(--line);border-radius:.625rem}` +
+	`@media(max-width:28rem){main{margin:1rem;padding:1.25rem}}h1{margin:0 0 1rem;font-size:1.375rem;line-height:1.25;letter-spacing:-.011em}p{margin:.75rem 0;overflow-wrap:anywhere}` +
+	`label,input,button{display:block;font:inherit;width:100%}label{color:var(--soft);font-size:.8125rem}input,button{margin:.25rem 0 1rem;padding:.55rem .7rem;border:1px solid var(--line);border-radius:.4rem}` +
+	`input{background:var(--ground);color:inherit}button{margin:0;background:var(--accent);border-color:var(--accent);color:var(--on);font-weight:550;cursor:pointer}` +
+	`:focus-visible{outline:2px solid var(--accent);outline-offset:2px}a{color:var(--accent)}.soft{color:var(--soft);font-size:.8125rem;margin:1rem 0 0}code{font-family:ui-monospace,monospace}` +
+	`[role=alert]{border-left:.25rem solid var(--bad);padding-left:.75rem}`
 
 var signinTemplate = template.Must(template.New("signin").Parse(`<!doctype html>
 <html lang="en">
@@ -30,15 +37,17 @@ var signinTemplate = template.Must(template.New("signin").Parse(`<!doctype html>
 <body>
 <main>
 {{if .Name}}<h1>Signed in</h1>
-<p>With the key <strong>{{.Name}}</strong>.</p>
+<p>With the key <strong>{{.Name}}</strong>. <a href="{{.Next}}">Go on</a></p>
 <form method="post" action="/signout"><button type="submit">Sign out</button></form>
-{{else}}<h1>Sign in</h1>
+{{else}}<h1>Sign in to Rapport</h1>
 {{with .Problem}}<p role="alert" id="problem">{{.}}</p>
 {{end}}<form method="post" action="/signin">
 <label for="key">API key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" spellcheck="false" required autofocus{{if .Problem}} aria-invalid="true" aria-describedby="problem"{{end}}>
+<input type="hidden" name="next" value="{{.Next}}">
 <button type="submit">Sign in</button>
 </form>
+<p class="soft">Whoever runs this server makes a key with <code>rapport key create</code>.</p>
 {{end}}</main>
 </body>
 </html>

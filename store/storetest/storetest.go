@@ -32,9 +32,13 @@ var (
 )
 
 // Main runs the tests of a package, and stops Postgres after them. Each package
-// that calls New has `func TestMain(m *testing.M) { storetest.Main(m) }`.
-func Main(m *testing.M) {
+// that calls New has `func TestMain(m *testing.M) { storetest.Main(m) }`. What else
+// the tests share ends with after.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, end := range after {
+		end()
+	}
 	if pg := started.Load(); pg != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
