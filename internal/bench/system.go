@@ -34,9 +34,11 @@ type system struct {
 	conn           *pgx.Conn // for bare INSERTs
 	stops          []func()
 
-	rules     string                                        // a file; empty: there are none
-	followers func() ([]func(context.Context) error, error) // makes those that follow the log
-	halt      func()                                        // stops them
+	rules  string       // a file; empty: there are none
+	follow func()       // folds the log into sessions, until halt
+	react  func() error // asks the rules, if there are any, until calm
+	halt   func()
+	calm   func()
 
 	batches, events, committing atomic.Int64 // committing in ns
 }
@@ -50,7 +52,7 @@ func (s *system) stop() {
 // start starts a server as `rapport serve` does, with a file of rules if one is named. Who
 // is over a limit waits for hold.
 func start(ctx context.Context, hold time.Duration, rules string) (_ *system, err error) {
-	s := &system{rules: rules, halt: func() {}}
+	s := &system{rules: rules, halt: func() {}, calm: func() {}}
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -121,19 +123,20 @@ func (s *system) wire(ctx context.Context, url string, hold time.Duration, logge
 	}})
 	s.watch = store.NewWatch(url)
 	s.stops = append(s.stops, begin(ctx, s.watch.Run, s.db.Announce, in.Run))
-	s.followers = func() ([]func(context.Context) error, error) {
-		follower := aggregator.NewFollower(s.db, s.watch, sessions, logger)
+	s.follow = func() { s.halt = begin(ctx, aggregator.NewFollower(s.db, s.watch, sessions, logger).Run) }
+	s.react = func() error {
 		if s.rules == "" {
-			return []func(context.Context) error{follower.Run}, nil
+			return nil
 		}
 		r, err := reaction.Open(s.db, s.watch, reaction.Options{File: s.rules, Allow: loopback, Logger: logger})
-		if err != nil {
-			return nil, err
+		if err == nil {
+			s.calm = begin(ctx, r.Run)
 		}
-		return []func(context.Context) error{follower.Run, r.Run}, nil
+		return err
 	}
-	s.stops = append(s.stops, func() { s.halt() })
-	if err := s.follow(ctx); err != nil {
+	s.stops = append(s.stops, func() { s.halt(); s.calm() })
+	s.follow()
+	if err := s.react(); err != nil {
 		return nil, err
 	}
 	return api.New(api.Config{
@@ -153,16 +156,6 @@ func begin(ctx context.Context, services ...func(context.Context) error) (stop f
 		cancel()
 		running.Wait()
 	}
-}
-
-// follow has what follows the log begin, until halt.
-func (s *system) follow(ctx context.Context) error {
-	followers, err := s.followers()
-	if err != nil {
-		return err
-	}
-	s.halt = begin(ctx, followers...)
-	return nil
 }
 
 // bare is what every handler costs: the body is read, 200 is answered.
