@@ -27,7 +27,7 @@ type Search struct {
 func NewSearch(db *store.DB, watch *store.Watch, logger *slog.Logger) *Search {
 	return &Search{
 		db: db, watch: watch, logger: logger.With("follower", store.SearchFollower),
-		pace:   pace.Pace{Events: searchEvents, Hurried: hurryEvents, IdleRest: idleRest},
+		pace:   pace.Pace{Events: searchEvents, Hurried: hurryEvents, IdleRest: idleRest, Quick: quickGrowth},
 		alarms: rate.Sometimes{First: 3, Interval: alarmGap},
 	}
 }
@@ -36,6 +36,7 @@ func NewSearch(db *store.DB, watch *store.Watch, logger *slog.Logger) *Search {
 const (
 	searchEvents = 2000 // of a step while the log rests
 	hurryEvents  = 500  // of a step while it grows quickly
+	quickGrowth  = 100  // events a second: as many deliveries are under load
 	idleRest     = 500 * time.Millisecond
 )
 

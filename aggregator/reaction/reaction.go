@@ -63,6 +63,7 @@ type Reaction struct {
 const (
 	stepEvents  = 2000                  // of a step while the log rests
 	hurryEvents = 500                   // of a step while it grows quickly
+	quickGrowth = 1000                  // events a second: less than that the rules can follow, beside all else
 	idleRest    = 20 * time.Millisecond // at the head, so that the next step has something to do
 	patience    = 10 * time.Second      // with sessions that are behind, before a step is taken all the same
 	stepLimit   = time.Minute           // of a step: an answer that was lost on its way never comes
@@ -96,7 +97,7 @@ func Open(db *store.DB, watch *store.Watch, o Options) (*Reaction, error) {
 	}
 	r := &Reaction{
 		Options: o, db: db, watch: watch, logger: o.Logger.With("follower", store.ReactionFollower),
-		pace:    pace.Pace{Events: stepEvents, Hurried: hurryEvents, IdleRest: idleRest, Patience: patience},
+		pace:    pace.Pace{Events: stepEvents, Hurried: hurryEvents, IdleRest: idleRest, Quick: quickGrowth, Patience: patience},
 		remarks: rate.Sometimes{First: 3, Interval: alarmGap},
 		carried: deliver.NewMetrics(), known: newKnown(), faults: newFaults(),
 	}

@@ -10,6 +10,7 @@ type Pace struct {
 	Events   int           // of a step while the log rests
 	Hurried  int           // of a step while it grows quickly
 	IdleRest time.Duration // at the head, so that the next step has something to do
+	Quick    int64         // events a second: from here on the log grows quickly
 	Patience time.Duration // for how long it gives way to the sessions, before it takes a step; for ever if 0
 
 	head      int64 // as it was seen last
@@ -19,10 +20,7 @@ type Pace struct {
 	most      int       // events of a step, after steps that failed; 0 is no limit
 }
 
-const (
-	quickGrowth = 100  // events a second: as many deliveries are under load
-	sessionsLag = 2000 // events that the sessions may be behind
-)
+const sessionsLag = 2000 // events that the sessions may be behind
 
 // GiveWay is for how long to do nothing where others come first.
 const GiveWay = time.Second
@@ -31,7 +29,7 @@ const GiveWay = time.Second
 // sessions are; 0 if it is to be left.
 func (p *Pace) Limit(head, folded int64, now time.Time) int {
 	if elapsed := now.Sub(p.seen); elapsed > 0 {
-		p.isHurried = !p.seen.IsZero() && float64(head-p.head) > quickGrowth*elapsed.Seconds()
+		p.isHurried = !p.seen.IsZero() && float64(head-p.head) > float64(p.Quick)*elapsed.Seconds()
 		p.head, p.seen = head, now
 	}
 	if p.givesWay(head-folded, now) {

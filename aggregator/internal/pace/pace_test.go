@@ -27,7 +27,7 @@ func TestWhoComesLastGivesWay(t *testing.T) {
 		"while the sessions are behind, it does nothing":   {1_000_000, 1_000_000, 997_999, 0, 0},
 		"while they are far behind and the log grows, too": {1_000_000, 1_020_000, 900_000, 0, 9 * took},
 	} {
-		p := pace.Pace{Events: 2000, Hurried: 500, IdleRest: idleRest}
+		p := pace.Pace{Events: 2000, Hurried: 500, Quick: 100, IdleRest: idleRest}
 		p.Limit(c.head, c.head, now)
 		limit := p.Limit(c.later, c.folded, now.Add(time.Second))
 		if limit != c.limit {
@@ -45,7 +45,7 @@ func TestWhoComesLastGivesWay(t *testing.T) {
 func TestWhoHasPatienceTakesAStepInTheEnd(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 9, 28, 12, 0, 0, 0, time.UTC)
-	p := pace.Pace{Events: 2000, Hurried: 500, Patience: 10 * time.Second}
+	p := pace.Pace{Events: 2000, Hurried: 500, Quick: 100, Patience: 10 * time.Second}
 	steps := 0
 	for second := range 31 {
 		if p.Limit(1_000_000, 900_000, now.Add(time.Duration(second)*time.Second)) > 0 {
