@@ -49,7 +49,7 @@ func TestEverythingButProbesAndWebhooksNeedsTheToken(t *testing.T) {
 	h := newServer(t, options{config: Config{APIToken: "s3cret"}})
 	for _, path := range []string{
 		"/sessions", "/sessions/x", "/sessions/x/messages", "/sessions/x/events", "/quarantine", "/metrics",
-		"/openapi.json", "/", "/nothing", "/sessions?limit=0", "/webhook/", "/healthz/", "//healthz",
+		"/openapi.json", "/nothing", "/sessions?limit=0", "/webhook/", "/healthz/", "//healthz",
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()

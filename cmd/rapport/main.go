@@ -53,6 +53,7 @@ type cli struct {
 	Key         keyCmd      `cmd:"" help:"API keys: who may read and steer over HTTP."`
 	Source      sourceCmd   `cmd:"" help:"Webhook sources: who may deliver, and how that is proven."`
 	Stream      streamCmd   `cmd:"" help:"Streams: where the log is passed on to."`
+	Alert       alertCmd    `cmd:"" help:"Alerts: rules on metrics, and how they stand."`
 	Audit       auditCmd    `cmd:"" help:"Who did what with rights that not everybody has."`
 	Retain      retainCmd   `cmd:"" help:"Let go of what is too old, once."`
 	Verify      verifyCmd   `cmd:"" help:"Prove the sessions and the counters from the whole log; exit code 1 on any difference."`

@@ -36,6 +36,7 @@ type serveCmd struct {
 	liveFlags
 	archiveFlags
 	streamFlags
+	rulesFlags
 	Listen             string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Default: ${default}."`
 	WebhookSecret      string        `secret:"" placeholder:"SECRET,…" help:"Secrets that webhooks are signed with, separated by commas."`
 	WebhookToken       string        `secret:"" placeholder:"TOKEN,…" help:"Tokens that webhooks carry in Authorization, X-API-Key or X-Webhook-Secret, separated by commas."`
@@ -75,7 +76,7 @@ func (c *serveCmd) Run(ctx context.Context, io streams, cautions cautions) error
 		debug.SetGCPercent(gcPercent)
 	}
 	logger := c.logger(io.Err)
-	if err := c.check(); err != nil {
+	if err := errors.Join(c.check(), c.beginRules(io)); err != nil {
 		return err
 	}
 	telemetry, err := openTelemetry(ctx, os.Getenv, logger)
@@ -215,6 +216,11 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 	for _, f := range followers {
 		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return f.Run(ctx) }))
 	}
+	reactions, err := c.reaction(db, watch, up, metrics, logger)
+	if err != nil {
+		return nil, err
+	}
+	s.others = append(s.others, reactions...)
 	if c.HealEvery > 0 {
 		healer, err := c.healer(db, mask, logger)
 		if err != nil {
@@ -260,6 +266,7 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		WriteTimeout:      80 * time.Second, // a read may wait for a minute
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
+		HTTP2:             api.HTTP2(),
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return s, nil
@@ -421,7 +428,7 @@ func isLoopback(host string) bool {
 // greet says what runs where, and what is open.
 func (c *serveCmd) greet(listener net.Listener, database *database, logger *slog.Logger) {
 	base := c.base(c.Listen, listener)
-	logger.Info("rapport is ready", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
+	logger.Info("rapport is ready", "page", base+"/", "webhooks", "POST "+base+"/webhook", "sessions", "GET "+base+"/sessions")
 	c.warnOfPlainHTTP(c.Listen, logger)
 	c.warnOfWeakSecrets(logger)
 	if database.private != nil && c.PostgresListen != "" {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 
 	"rapport/aggregator/export/stream"
@@ -17,7 +19,7 @@ import (
 type streamFlags struct {
 	Stream        []string `sep:"none" placeholder:"NAME=URL" help:"Pass the log on, to https://host/path or kinesis://stream-name?region=REGION; behind a # what to send, as in rapport stream --help. May be given several times; in the environment, separated by spaces."`
 	StreamSecret  string   `secret:"" placeholder:"NAME=SECRET,…" help:"What the requests of a stream to http or https are signed with."`
-	OutboundAllow bound    `placeholder:"CIDR,…" help:"Networks beside the internet that streams may reach over http and https, such as 10.20.0.0/16. Default: none, not even loopback."`
+	OutboundAllow bound    `placeholder:"CIDR,…" help:"Networks beside the internet that streams and rules may reach over http and https, such as 10.20.0.0/16. Default: none, not even loopback."`
 }
 
 // streamPlan is a stream that is to be sent.
@@ -91,11 +93,20 @@ func (f *streamFlags) checkStreams() error {
 
 // outbound is what keeps requests on the internet.
 func (f *streamFlags) outbound() (*guard.Guard, error) {
-	allowed, err := parseRanges(string(f.OutboundAllow))
+	allowed, err := f.outboundNetworks()
 	if err != nil {
-		return nil, fmt.Errorf("--outbound-allow must be networks or addresses such as 10.20.0.0/16,127.0.0.1")
+		return nil, err
 	}
 	return guard.New(allowed), nil
+}
+
+// outboundNetworks are those that may be reached beside the internet.
+func (f *streamFlags) outboundNetworks() ([]netip.Prefix, error) {
+	allowed, err := parseRanges(string(f.OutboundAllow))
+	if err != nil {
+		return nil, errors.New("--outbound-allow must be networks or addresses such as 10.20.0.0/16,127.0.0.1")
+	}
+	return allowed, nil
 }
 
 // followers makes the followers of the streams.

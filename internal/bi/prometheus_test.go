@@ -18,11 +18,13 @@ import (
 // fromPrometheus are the metrics that Prometheus makes itself.
 var fromPrometheus = map[string]bool{"up": true, "ALERTS": true}
 
-// perDelivery are those that begin with a spool, a source or a stream, which the server of a test has not.
+// perDelivery are those that begin with a spool, a source, a stream or rules, which the server of a test has not.
 var perDelivery = map[string]bool{
 	"rapport_spool_records": true, "rapport_spool_age_seconds": true, "rapport_spool_room": true, "rapport_spool_damaged_segments": true,
 	"rapport_spool_refused_total": true, "rapport_spool_drained_total": true, "rapport_circuit_open": true, "rapport_dead_letters": true,
 	"webhook_proven_total": true, "webhook_over_rate_total": true, "rapport_stream_lag_seconds": true, "rapport_stream_omitted_total": true,
+	"rapport_deliveries_dead": true, "rapport_deliveries_waiting": true, "rapport_delivery_attempts_total": true, "rapport_rules_refused": true,
+	"rapport_rule_condition_errors_total": true, "rapport_rule_passed_over_total": true,
 }
 
 // told are the names of the metrics that a server tells, and those in its source.
@@ -41,7 +43,7 @@ func told(t *testing.T) map[string]bool {
 	}
 	source := ""
 	for _, file := range []string{"../../api/metrics.go", "../../api/spoolmetrics.go", "../../api/sourcemetrics.go", "../../api/streammetrics.go",
-		"../../aggregator/export/stream/metrics.go"} {
+		"../../aggregator/export/stream/metrics.go", "../../aggregator/reaction/deliver/metrics.go", "../../aggregator/reaction/metrics.go", "../../cmd/rapport/ruleskeeper.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
