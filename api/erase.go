@@ -33,6 +33,7 @@ type erased struct {
 	Events        int64  `json:"events" doc:"That became stubs."`
 	Sessions      int64  `json:"sessions" doc:"That keep their numbers from now on."`
 	DeadLetters   int64  `json:"dead_letters" doc:"That were deleted."`
+	Deliveries    int64  `json:"deliveries" doc:"To destinations of the rules, that were deleted: waiting, under way, dead or done."`
 	Quarantined   int64  `json:"quarantined" doc:"Bodies of the quarantine that mentioned the session_id, and were deleted."`
 }
 
@@ -61,7 +62,7 @@ func (s *server) eraseSession(ctx context.Context, in *eraseInput) (*answer[eras
 	}
 	body := erased{
 		Conversations: done.Conversations, Events: done.Events, Sessions: done.Sessions, DeadLetters: done.DeadLetters,
-		Quarantined: done.Quarantined,
+		Deliveries: done.Deliveries, Quarantined: done.Quarantined,
 	}
 	if done.ID != 0 {
 		body.Erasure = &done.ID

@@ -6,7 +6,9 @@
 CREATE TABLE archive (
     singleton     boolean     NOT NULL DEFAULT true,
     log_id        text        NOT NULL DEFAULT '',
+    place         text        NOT NULL DEFAULT '',
     manifest      bigint      NOT NULL DEFAULT 0,
+    numbered      bigint      NOT NULL DEFAULT 0,
     position      bigint      NOT NULL DEFAULT 0,
     written_at    timestamptz,
     state_version text        NOT NULL DEFAULT '',
@@ -18,13 +20,16 @@ CREATE TABLE archive (
     owner         text        NOT NULL DEFAULT '',
     leased_until  timestamptz NOT NULL DEFAULT '2015-01-01 00:00:00+00',
     restoring     text        NOT NULL DEFAULT '',
+    orphans       boolean     NOT NULL DEFAULT false,
     CONSTRAINT archive_pkey PRIMARY KEY (singleton),
     CONSTRAINT archive_single CHECK (singleton)
 );
 COMMENT ON TABLE archive IS 'One row: how far the archive has come. Who makes stubs holds it FOR KEY SHARE, who is about to read what goes to the archive holds it FOR UPDATE.';
 COMMENT ON COLUMN archive.singleton IS 'Always true.';
 COMMENT ON COLUMN archive.log_id IS 'Names this log in the bucket, so that no other one overwrites it; empty until something was archived.';
+COMMENT ON COLUMN archive.place IS 'The bucket in which it was begun, without what is secret.';
 COMMENT ON COLUMN archive.manifest IS 'Number of the last manifest: the object that says what the archive consists of. 0 if there is none.';
+COMMENT ON COLUMN archive.numbered IS 'The greatest number that was given to a manifest: each try to write one has its own, so that a process that wakes up late overwrites none.';
 COMMENT ON COLUMN archive.position IS 'The events up to here can be restored.';
 COMMENT ON COLUMN archive.written_at IS 'When the last manifest was written.';
 COMMENT ON COLUMN archive.state_version IS 'What the tables were like that the last manifest has copies of.';
@@ -36,13 +41,13 @@ COMMENT ON COLUMN archive.gone_sessions IS 'Of how many sessions that went for t
 COMMENT ON COLUMN archive.owner IS 'The process that archives; others wait.';
 COMMENT ON COLUMN archive.leased_until IS 'Up to when it may, unless it renews that.';
 COMMENT ON COLUMN archive.restoring IS 'The manifest that is being restored; empty if none is.';
+COMMENT ON COLUMN archive.orphans IS 'The bucket may have objects of sessions that the log knows nothing of, since it was restored: they are to be looked for.';
 INSERT INTO archive DEFAULT VALUES;
 
 CREATE TABLE archive_blocks (
     first_position bigint      NOT NULL,
     last_position  bigint      NOT NULL,
     hour           timestamptz NOT NULL,
-    version        integer     NOT NULL DEFAULT 0,
     object         text        NOT NULL DEFAULT '',
     sha256         bytea       NOT NULL DEFAULT '',
     bytes          bigint      NOT NULL DEFAULT 0,
@@ -60,8 +65,7 @@ COMMENT ON TABLE archive_blocks IS 'The objects that have the events: stretches 
 COMMENT ON COLUMN archive_blocks.first_position IS 'The first position.';
 COMMENT ON COLUMN archive_blocks.last_position IS 'The last position.';
 COMMENT ON COLUMN archive_blocks.hour IS 'The hour of UTC in which its first event was received.';
-COMMENT ON COLUMN archive_blocks.version IS 'How often it was written; 0 if it is still to be.';
-COMMENT ON COLUMN archive_blocks.object IS 'Its name in the bucket.';
+COMMENT ON COLUMN archive_blocks.object IS 'Its name in the bucket; empty until it is written.';
 COMMENT ON COLUMN archive_blocks.sha256 IS 'SHA-256 of the object.';
 COMMENT ON COLUMN archive_blocks.bytes IS 'Bytes of the object.';
 COMMENT ON COLUMN archive_blocks.events IS 'Events in it: fewer than positions where months were dropped.';
@@ -103,6 +107,7 @@ CREATE TABLE archive_sessions (
     dirty         boolean     NOT NULL DEFAULT false,
     CONSTRAINT archive_sessions_pkey PRIMARY KEY (session_id, agent_id, started_at)
 );
+CREATE INDEX archive_sessions_started_at_idx ON archive_sessions (started_at);
 CREATE INDEX archive_sessions_todo_idx ON archive_sessions (session_id, agent_id, started_at) WHERE stale OR dirty;
 COMMENT ON TABLE archive_sessions IS 'The closed sessions that have an object of their own in the bucket, or are to have one.';
 COMMENT ON COLUMN archive_sessions.session_id IS 'The session.';
@@ -140,8 +145,9 @@ CREATE FUNCTION outdate_archive_month() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
     PERFORM FROM public.archive FOR KEY SHARE;
+    -- Of a block that is being written, nobody knows yet what is in it.
     UPDATE public.archive_blocks b SET stale = true
-    WHERE b.oldest_at < NEW.month + interval '1 month' AND b.newest_at >= NEW.month AND NOT b.stale;
+    WHERE (b.dirty OR b.oldest_at < NEW.month + interval '1 month' AND b.newest_at >= NEW.month) AND NOT b.stale;
     UPDATE public.archive_sessions s SET stale = true
     WHERE s.started_at < NEW.month + interval '1 month' AND s.last_event_at >= NEW.month AND NOT s.stale;
     RETURN NULL;

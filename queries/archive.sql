@@ -21,9 +21,20 @@ SELECT position FROM archive WHERE owner = @owner AND leased_until > clock_times
 SELECT EXISTS (SELECT FROM archive WHERE owner = @owner AND leased_until > clock_timestamp())::boolean AS owned;
 
 -- name: ArchiveBegin :exec
--- Begins an archive in a bucket that has none.
-UPDATE archive SET log_id = gen_random_uuid()::text, manifest = 0, position = 0, written_at = NULL, state_version = '',
-    tables = '[]', looked_to = 0, made_with = '', continues = '';
+-- Begins an archive in a bucket that has none. Where it had this one, that may come back, as
+-- a directory does that was not mounted: then the log goes on in it.
+UPDATE archive SET place = @place, position = 0, written_at = NULL, state_version = '', tables = '[]', looked_to = 0, made_with = '',
+    log_id = CASE WHEN place = @place AND log_id <> '' THEN log_id ELSE gen_random_uuid()::text END,
+    manifest = CASE WHEN place = @place THEN numbered ELSE 0 END,
+    numbered = CASE WHEN place = @place THEN numbered ELSE 0 END,
+    continues = CASE WHEN place = @place THEN continues ELSE '' END;
+
+-- name: ArchivePlace :exec
+UPDATE archive SET place = @place WHERE owner = @owner AND place <> @place;
+
+-- name: ArchiveNumber :one
+-- A number for a manifest, which no other one has. No row: the lease is lost.
+UPDATE archive SET numbered = numbered + 1 WHERE owner = @owner AND leased_until > clock_timestamp() RETURNING numbered;
 
 -- name: ArchiveForgetBlocks :exec
 DELETE FROM archive_blocks;
@@ -61,7 +72,7 @@ WHERE NOT c.is_later AND (c.bytes <= @max_bytes::bigint OR c.number = 1);
 INSERT INTO archive_blocks (first_position, last_position, hour) VALUES (@first_position, @last_position, @hour);
 
 -- name: ArchiveBlockExtend :exec
-UPDATE archive_blocks SET last_position = @last_position, version = 0, stale = true WHERE first_position = @first_position;
+UPDATE archive_blocks SET last_position = @last_position, stale = true WHERE first_position = @first_position;
 
 -- name: ArchiveBlockTake :one
 -- The next block that is to be written.
@@ -78,7 +89,7 @@ ON CONFLICT ON CONSTRAINT archive_garbage_pkey DO UPDATE SET manifest = excluded
 
 -- name: ArchiveBlockStored :execrows
 -- Unless it has become stale since it was taken.
-UPDATE archive_blocks SET dirty = false, version = version + 1, object = @object, sha256 = @sha256, bytes = @bytes, events = @events,
+UPDATE archive_blocks SET dirty = false, object = @object, sha256 = @sha256, bytes = @bytes, events = @events,
     content_bytes = @content_bytes, oldest_at = @oldest_at, newest_at = @newest_at
 WHERE first_position = @first_position AND last_position = @last_position AND dirty AND NOT stale;
 
@@ -121,11 +132,13 @@ SELECT EXISTS (SELECT FROM events e WHERE e.position > @after AND e.erasure IS N
 -- name: ArchiveCommitted :execrows
 UPDATE archive SET manifest = @number::bigint, position = @position, written_at = clock_timestamp(), state_version = @state_version,
     tables = @tables
-WHERE owner = @owner AND leased_until > clock_timestamp() AND manifest + 1 = @number::bigint;
+WHERE owner = @owner AND leased_until > clock_timestamp() AND manifest < @number::bigint AND numbered = @number::bigint;
 
 -- name: ArchiveGarbageList :many
--- What may be deleted now.
-SELECT g.object FROM archive_garbage g, archive a WHERE g.manifest <= a.manifest ORDER BY g.object LIMIT @max_rows;
+-- What may be deleted now. What came back is none any more.
+SELECT g.object FROM archive_garbage g, archive a
+WHERE g.manifest <= a.manifest AND NOT EXISTS (SELECT FROM archive_blocks b WHERE b.object = g.object)
+ORDER BY g.object LIMIT @max_rows;
 
 -- name: ArchiveGarbageDelete :exec
 DELETE FROM archive_garbage WHERE object = ANY(@objects::text[]);
@@ -159,6 +172,10 @@ RETURNING archive.looked_to;
 UPDATE archive SET made_with = f.made_with FROM followers f
 WHERE f.name = 'sessions' AND archive.made_with <> f.made_with AND archive.owner = @owner
 RETURNING archive.made_with;
+
+-- name: ArchiveRebuilt :exec
+-- Has all sessions written again.
+UPDATE archive SET made_with = '';
 
 -- name: ArchiveDueAll :exec
 INSERT INTO archive_due (session_id, agent_id, at)
@@ -242,9 +259,23 @@ DELETE FROM archive_sessions a
 USING (SELECT unnest(@session_ids::text[]) AS session_id, unnest(@agent_ids::text[]) AS agent_id, unnest(@started_ats::timestamptz[]) AS started_at) t
 WHERE a.session_id = t.session_id AND a.agent_id = t.agent_id AND a.started_at = t.started_at AND NOT a.stale;
 
+-- name: ArchiveSessionsInterrupted :many
+-- The objects that somebody was writing.
+SELECT object FROM archive_sessions WHERE dirty AND object <> '';
+
+-- name: ArchiveSessionsKnown :many
+-- The objects of the sessions that began within a time.
+SELECT object FROM archive_sessions WHERE started_at >= @since::timestamptz AND started_at < @until::timestamptz AND object <> '';
+
+-- name: ArchiveOrphansGone :exec
+UPDATE archive SET orphans = false WHERE owner = @owner;
+
 -- name: ArchiveTableColumns :many
 SELECT a.attname::text FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = to_regclass(@name::text) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+
+-- name: ArchiveRestoring :one
+SELECT restoring FROM archive;
 
 -- name: RestoreLock :one
 SELECT pg_try_advisory_lock(hashtextextended('rapport restore', 0));
@@ -273,13 +304,13 @@ SELECT setval(pg_get_serial_sequence('erasures', 'id'), coalesce((SELECT max(id)
        setval(pg_get_serial_sequence('quarantine', 'id'), coalesce((SELECT max(id) FROM quarantine), 0) + 1, false);
 
 -- name: RestoreBlock :exec
-INSERT INTO archive_blocks (first_position, last_position, hour, version, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale)
-VALUES (@first_position, @last_position, @hour, @version, @object, @sha256, @bytes, @events, @content_bytes, @oldest_at, @newest_at, false);
+INSERT INTO archive_blocks (first_position, last_position, hour, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale)
+VALUES (@first_position, @last_position, @hour, @object, @sha256, @bytes, @events, @content_bytes, @oldest_at, @newest_at, false);
 
 -- name: RestoreAdopt :exec
 -- The log goes on where the archive ends, under a name of its own.
-UPDATE archive SET log_id = gen_random_uuid()::text, manifest = @manifest, position = @position, written_at = NULL,
-    state_version = '', tables = '[]', looked_to = 0, made_with = '', continues = @continues;
+UPDATE archive SET log_id = gen_random_uuid()::text, manifest = @manifest, numbered = @manifest, position = @position, written_at = NULL,
+    state_version = '', tables = '[]', looked_to = 0, made_with = '', continues = @continues, orphans = true;
 
 -- name: RestoreEnd :exec
 UPDATE archive SET restoring = '';

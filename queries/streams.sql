@@ -31,7 +31,7 @@ SELECT s.position, h.position AS head FROM streams s, log_head h WHERE s.name = 
 
 -- name: StreamMove :execrows
 -- No row: somebody has set the stream to another position meanwhile, or removed it.
-UPDATE streams SET position = @to_position, sent = sent + @sent, moved_at = now()
+UPDATE streams SET position = @to_position, sent = sent + @sent, omitted = omitted + @omitted, moved_at = now()
 WHERE name = @name AND position = @from_position;
 
 -- name: StreamSet :execrows
@@ -44,6 +44,11 @@ INSERT INTO stream_omissions (stream, position, bytes)
 SELECT @stream, unnest(@positions::bigint[]), unnest(@sizes::bigint[])
 ON CONFLICT DO NOTHING;
 
+-- name: StreamOmissionsForget :exec
+-- All but the last 10,000.
+DELETE FROM stream_omissions o WHERE o.stream = @stream AND o.position <= (
+    SELECT n.position FROM stream_omissions n WHERE n.stream = @stream ORDER BY n.position DESC OFFSET 10000 LIMIT 1);
+
 -- name: StreamOmissionList :many
 SELECT o.position, o.bytes, o.omitted_at FROM stream_omissions o WHERE o.stream = @stream ORDER BY o.position DESC LIMIT @max_rows;
 
@@ -51,12 +56,20 @@ SELECT o.position, o.bytes, o.omitted_at FROM stream_omissions o WHERE o.stream 
 DELETE FROM streams WHERE name = @name;
 
 -- name: StreamList :many
-SELECT s.name, s.destination, s.position, h.position AS head, s.sent, s.created_at, s.moved_at,
-       (SELECT count(*) FROM stream_omissions o WHERE o.stream = s.name) AS omitted,
+SELECT s.name, s.destination, s.position, h.position AS head, s.sent, s.omitted, s.created_at, s.moved_at,
        coalesce((SELECT e.received_at FROM events e WHERE e.position > s.position AND s.position < h.position
                  ORDER BY e.position LIMIT 1), now())::timestamptz AS waits_since
 FROM streams s, log_head h
 ORDER BY s.name;
+
+-- name: StreamsHeld :many
+-- The streams that somebody sends: see StreamHolderEnd.
+SELECT s.name FROM streams s
+WHERE EXISTS (
+    SELECT FROM pg_catalog.pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended('rapport stream ' || s.name, 0));
 
 -- name: StreamReach :one
 -- The next so many events, whatever they are: how many there are, and the last of them.

@@ -18,8 +18,9 @@ import (
 // One process archives at a time: the one that holds the lease. Its methods are
 // ErrArchiveLost once somebody else may have it.
 type Archive struct {
-	db    *DB
-	owner string
+	db      *DB
+	owner   string
+	planned int64 // head of the log when it was looked last where the next block ends
 }
 
 // ErrArchiveLost says that another process archives now.
@@ -31,11 +32,14 @@ func (db *DB) NewArchive(owner string) *Archive { return &Archive{db: db, owner:
 // ArchiveStatus is how far the archive is.
 type ArchiveStatus struct {
 	LogID     string // empty: nothing was archived yet
+	Place     string // the bucket that it is in
 	Manifest  int64  // number of the last one; 0: none
+	Numbered  int64  // the greatest number that was given to one, which may have been written, too
 	Position  int64  // up to here the log can be restored
 	Version   string // what the tables were like that the last manifest has copies of
 	Tables    []byte // what the last manifest says of these, as JSON
 	Continues string // the manifest that the log was restored from
+	Orphans   bool   // the bucket may have objects of sessions that the log knows nothing of
 	WrittenAt time.Time
 }
 
@@ -49,8 +53,8 @@ func (a *Archive) Lease(ctx context.Context, span time.Duration) (status Archive
 		return ArchiveStatus{}, false, fmt.Errorf("taking the lease of the archive: %w", err)
 	}
 	return ArchiveStatus{
-		LogID: row.LogID, Manifest: row.Manifest, Position: row.Position, Version: row.StateVersion, Tables: row.Tables,
-		Continues: row.Continues, WrittenAt: orZero(row.WrittenAt),
+		LogID: row.LogID, Place: row.Place, Manifest: row.Manifest, Numbered: row.Numbered, Position: row.Position,
+		Version: row.StateVersion, Tables: row.Tables, Continues: row.Continues, Orphans: row.Orphans, WrittenAt: orZero(row.WrittenAt),
 	}, true, nil
 }
 
@@ -93,11 +97,14 @@ func lostUnless(owned bool) error {
 }
 
 // Begin forgets what was archived, since the bucket has nothing of it: all of the log
-// goes there, under a new name.
-func (a *Archive) Begin(ctx context.Context) error {
+// goes there, under a new name, unless place is the bucket where it was.
+func (a *Archive) Begin(ctx context.Context, place string) error {
+	begin := func(q *dbsqlc.Queries) func(context.Context) error {
+		return func(ctx context.Context) error { return q.ArchiveBegin(ctx, place) }
+	}
 	err := a.held(ctx, func(q *dbsqlc.Queries) error {
 		for _, forget := range []func(context.Context) error{
-			q.ArchiveForgetBlocks, q.ArchiveForgetGarbage, q.ArchiveForgetSessions, q.ArchiveDueAll, q.ArchiveBegin,
+			q.ArchiveForgetBlocks, q.ArchiveForgetGarbage, q.ArchiveForgetSessions, q.ArchiveDueAll, begin(q),
 		} {
 			if err := forget(ctx); err != nil {
 				return err
@@ -111,11 +118,24 @@ func (a *Archive) Begin(ctx context.Context) error {
 	return nil
 }
 
+// SetPlace notes which bucket it is in.
+func (a *Archive) SetPlace(ctx context.Context, place string) error {
+	return a.db.q.ArchivePlace(ctx, dbsqlc.ArchivePlaceParams{Place: place, Owner: a.owner})
+}
+
+// Number is a number for the next manifest, which no other one ever has.
+func (a *Archive) Number(ctx context.Context) (int64, error) {
+	number, err := a.db.q.ArchiveNumber(ctx, a.owner)
+	if err != nil {
+		return 0, fmt.Errorf("numbering a manifest of the archive: %w", lostIfNone(err))
+	}
+	return number, nil
+}
+
 // ArchiveBlock is a stretch of the log that is one object in the bucket.
 type ArchiveBlock struct {
 	First, Last int64     // positions
 	Hour        time.Time // of UTC, in which its first event was received
-	Version     int       // how often it was written
 	Object      string    // empty if it never was
 	SHA256      []byte    // of the object
 	Bytes       int64     // of the object
@@ -127,7 +147,7 @@ type ArchiveBlock struct {
 
 func archiveBlockOf(row dbsqlc.ArchiveBlock) ArchiveBlock {
 	return ArchiveBlock{
-		First: row.FirstPosition, Last: row.LastPosition, Hour: row.Hour, Version: int(row.Version), Object: row.Object,
+		First: row.FirstPosition, Last: row.LastPosition, Hour: row.Hour, Object: row.Object,
 		SHA256: row.Sha256, Bytes: row.Bytes, Events: row.Events, Content: row.ContentBytes,
 		Oldest: orZero(row.OldestAt), Newest: orZero(row.NewestAt),
 	}
@@ -148,24 +168,34 @@ type BlockBounds struct {
 // Where blocks begin and end follows from the log, and from when they were asked for:
 // it is recorded before anything is written.
 func (a *Archive) Plan(ctx context.Context, bounds BlockBounds, incomplete bool) (made, complete bool, err error) {
+	var head int64
 	err = a.owned(ctx, func(q *dbsqlc.Queries) error {
-		head, err := q.LogHeadGet(ctx)
+		at, err := q.LogHeadGet(ctx)
 		if err != nil {
 			return err
 		}
-		p := &blockPlan{q: q, head: head.Position, now: head.ReceivedAt, bounds: bounds, incomplete: incomplete}
+		head = at.Position
+		p := &blockPlan{q: q, head: head, now: at.ReceivedAt, planned: a.planned, bounds: bounds, incomplete: incomplete}
 		made, complete, err = p.next(ctx)
 		return err
 	})
+	if err == nil && (made || head-a.planned >= bounds.glance()) {
+		a.planned = head
+	}
 	if err != nil {
 		return false, false, fmt.Errorf("planning the next block of the archive: %w", err)
 	}
 	return made, complete, nil
 }
 
+// glance is how many events must have come until it is worth a look whether a block is
+// complete: that reads all of its events.
+func (b BlockBounds) glance() int64 { return int64(b.Events) / 32 }
+
 type blockPlan struct {
 	q          *dbsqlc.Queries
 	head       int64
+	planned    int64 // head of the last look
 	now        time.Time
 	bounds     BlockBounds
 	incomplete bool
@@ -177,6 +207,9 @@ func (p *blockPlan) next(ctx context.Context) (made, complete bool, err error) {
 		return false, false, err
 	}
 	if tail.LastPosition >= p.head {
+		return false, false, nil
+	}
+	if !p.incomplete && p.head-tail.FirstPosition+1 < int64(p.bounds.Events) && p.head-p.planned < p.bounds.glance() {
 		return false, false, nil
 	}
 	if tail.FirstPosition == 0 {

@@ -19,6 +19,7 @@ import (
 // until that is done no server starts on the database.
 type Restore struct {
 	conn     *pgx.Conn
+	ownerURL string
 	manifest string
 	position int64
 	isLogged bool // all but the rebuild is done
@@ -27,6 +28,8 @@ type Restore struct {
 
 // The errors of a restore.
 var (
+	ErrRestoreUnfinished = errors.New("a restore into this database was interrupted, so it has only a part of the log: run `rapport restore` again, with the same archive")
+
 	ErrNotEmpty  = errors.New("the database is not empty: restore into one that has no events, and never had any")
 	ErrOtherMade = errors.New("another archive, or another state of it, was being restored into this database: drop it, and begin with an empty one")
 	ErrRestoring = errors.New("another restore into this database is under way")
@@ -55,7 +58,7 @@ func BeginRestore(ctx context.Context, ownerURL, manifest string) (*Restore, err
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	r := &Restore{conn: conn, manifest: manifest, months: make(map[month]bool)}
+	r := &Restore{conn: conn, ownerURL: ownerURL, manifest: manifest, months: make(map[month]bool)}
 	if err := r.begin(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -277,7 +280,7 @@ func (r *Restore) adopt(ctx context.Context, q *dbsqlc.Queries, number int64, bl
 	}
 	for _, b := range blocks {
 		if err := q.RestoreBlock(ctx, dbsqlc.RestoreBlockParams{
-			FirstPosition: b.First, LastPosition: b.Last, Hour: b.Hour, Version: int32(b.Version), Object: b.Object, Sha256: b.SHA256,
+			FirstPosition: b.First, LastPosition: b.Last, Hour: b.Hour, Object: b.Object, Sha256: b.SHA256,
 			Bytes: b.Bytes, Events: b.Events, ContentBytes: b.Content, OldestAt: orNull(b.Oldest), NewestAt: orNull(b.Newest),
 		}); err != nil {
 			return err
@@ -285,6 +288,27 @@ func (r *Restore) adopt(ctx context.Context, q *dbsqlc.Queries, number int64, bl
 	}
 	return q.RestoreAdopt(ctx, dbsqlc.RestoreAdoptParams{Manifest: number, Position: r.position, Continues: r.manifest})
 }
+
+// BeginRebuild is for the rollups, once Finish has brought the rest.
+func (r *Restore) BeginRebuild(ctx context.Context) (*Rebuild, error) {
+	return beginRebuild(ctx, r.ownerURL, r.manifest)
+}
+
+// requireRestoring makes sure that nothing but this manifest is being restored; empty:
+// nothing at all.
+func requireRestoring(ctx context.Context, q *dbsqlc.Queries, manifest string) error {
+	restoring, err := q.ArchiveRestoring(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for a restore: %w", err)
+	case restoring != manifest:
+		return ErrRestoreUnfinished
+	}
+	return nil
+}
+
+// CheckRestored is ErrRestoreUnfinished if the database has only a part of an archive.
+func (db *DB) CheckRestored(ctx context.Context) error { return requireRestoring(ctx, db.q, "") }
 
 // End is for when the rollups are made.
 func (r *Restore) End(ctx context.Context) error {

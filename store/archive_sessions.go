@@ -157,6 +157,29 @@ func keysOfSessions(sessions []ArchivedSession) (keys dbsqlc.ArchiveSessionsStor
 	return keys
 }
 
+// InterruptedSessions are the objects that somebody was writing.
+func (a *Archive) InterruptedSessions(ctx context.Context) ([]string, error) {
+	return a.db.q.ArchiveSessionsInterrupted(ctx)
+}
+
+// KnownSessions are the objects of the sessions that began in an hour.
+func (a *Archive) KnownSessions(ctx context.Context, hour time.Time) (map[string]bool, error) {
+	objects, err := a.db.q.ArchiveSessionsKnown(ctx, dbsqlc.ArchiveSessionsKnownParams{Since: hour, Until: hour.Add(time.Hour)})
+	if err != nil {
+		return nil, fmt.Errorf("reading which sessions are archived: %w", err)
+	}
+	known := make(map[string]bool, len(objects))
+	for _, object := range objects {
+		known[object] = true
+	}
+	return known, nil
+}
+
+// NoOrphans notes that the bucket has no object of a session that the log knows nothing of.
+func (a *Archive) NoOrphans(ctx context.Context) error {
+	return a.db.q.ArchiveOrphansGone(ctx, a.owner)
+}
+
 // SessionToArchive is a session as it is now, with the idle timeout that its closes_at
 // is made with; ok is false if there is none that began then.
 func (a *Archive) SessionToArchive(ctx context.Context, of ArchivedSession) (s rapport.Session, closesAt time.Time, ok bool, err error) {

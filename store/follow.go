@@ -263,7 +263,8 @@ var ErrSettingsChanged = errors.New("the settings in the database are not those 
 	"change them back, or run `rapport rebuild`")
 
 // MakeWith binds what a follower writes to the settings that it is made with.
-// It is ErrSettingsChanged if something was made with others before.
+// It is ErrSettingsChanged if something was made with others before, and
+// ErrRestoreUnfinished if the log is only a part of one.
 func (db *DB) MakeWith(ctx context.Context, follower string, settings rapport.Settings) error {
 	text, err := settingsText(settings)
 	if err != nil {
@@ -273,10 +274,10 @@ func (db *DB) MakeWith(ctx context.Context, follower string, settings rapport.Se
 	if err != nil {
 		return fmt.Errorf("binding %q to its settings: %w", follower, err)
 	}
-	if n == 0 {
-		return ErrSettingsChanged
+	if err := requireRestoring(ctx, db.q, ""); err != nil || n > 0 {
+		return err
 	}
-	return nil
+	return ErrSettingsChanged
 }
 
 // MadeWith are the settings that what a follower writes is made with. Those of

@@ -73,7 +73,14 @@ const lockPatience = 4 * time.Second
 // It is ErrRebuilding if another rebuild is under way, ErrNotRollupsOwner if the
 // role is not the owner, and another clear error if something depends on the old
 // tables that can't be carried over. Close it after use.
+//
+// It is ErrRestoreUnfinished while the log is only a part of one.
 func BeginRebuild(ctx context.Context, ownerURL string) (*Rebuild, error) {
+	return beginRebuild(ctx, ownerURL, "")
+}
+
+// beginRebuild is BeginRebuild, or that of the restore of a manifest.
+func beginRebuild(ctx context.Context, ownerURL, restoring string) (*Rebuild, error) {
 	pool, err := parseURL(ownerURL)
 	if err != nil {
 		return nil, err
@@ -85,7 +92,11 @@ func BeginRebuild(ctx context.Context, ownerURL string) (*Rebuild, error) {
 	if r.conn, err = r.lock(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.prepare(ctx); err != nil {
+	err = requireRestoring(ctx, dbsqlc.New(r.conn), restoring)
+	if err == nil {
+		err = r.prepare(ctx)
+	}
+	if err != nil {
 		r.Close()
 		if sqlState(err) == insufficientPrivilege {
 			err = fmt.Errorf("%w (%w)", ErrNotRollupsOwner, err)

@@ -87,7 +87,11 @@ func (r *Rebuild) Swap(ctx context.Context, settings rapport.Settings, patience 
 		return fmt.Errorf("replacing the rollups: %w", err)
 	}
 	r.at, r.done = at, true
-	return r.forgetErased(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	if err := dbsqlc.New(r.conn).ArchiveRebuilt(ctx); err != nil {
+		return fmt.Errorf("telling the archive of the rebuild: %w", err)
+	}
+	return r.forgetErased(ctx)
 }
 
 // holdFollower takes what nobody but followers and rebuilds wait for.

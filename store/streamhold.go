@@ -127,7 +127,9 @@ func (h *StreamHold) Move(ctx context.Context, move StreamMove) (moved bool, err
 	defer h.mu.Unlock()
 	err = pgx.BeginFunc(ctx, h.conn, func(tx pgx.Tx) error {
 		q := dbsqlc.New(tx)
-		n, err := q.StreamMove(ctx, dbsqlc.StreamMoveParams{Name: h.name, FromPosition: move.From, ToPosition: move.To, Sent: move.Sent})
+		n, err := q.StreamMove(ctx, dbsqlc.StreamMoveParams{
+			Name: h.name, FromPosition: move.From, ToPosition: move.To, Sent: move.Sent, Omitted: int64(len(move.Omitted)),
+		})
 		moved = n > 0
 		if err != nil || !moved || len(move.Omitted) == 0 {
 			return err
@@ -136,7 +138,10 @@ func (h *StreamHold) Move(ctx context.Context, move StreamMove) (moved bool, err
 		for i, o := range move.Omitted {
 			positions[i], sizes[i] = o.Position, o.Bytes
 		}
-		return q.StreamOmit(ctx, dbsqlc.StreamOmitParams{Stream: h.name, Positions: positions, Sizes: sizes})
+		if err := q.StreamOmit(ctx, dbsqlc.StreamOmitParams{Stream: h.name, Positions: positions, Sizes: sizes}); err != nil {
+			return err
+		}
+		return q.StreamOmissionsForget(ctx, h.name)
 	})
 	if err != nil {
 		return false, fmt.Errorf("moving the stream %q: %w", h.name, err)

@@ -48,6 +48,19 @@ func (db *DB) Streams(ctx context.Context, now time.Time) ([]StreamInfo, error) 
 	return infos, nil
 }
 
+// StreamsHeld are the names of the streams that some process sends.
+func (db *DB) StreamsHeld(ctx context.Context) (map[string]bool, error) {
+	names, err := db.q.StreamsHeld(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking who sends the streams: %w", err)
+	}
+	held := make(map[string]bool, len(names))
+	for _, name := range names {
+		held[name] = true
+	}
+	return held, nil
+}
+
 // ErrNoStream says that there is no stream of a name.
 var ErrNoStream = errors.New("there is no such stream: see rapport stream list")
 

@@ -76,7 +76,7 @@ func (b *bringUp) reach(ctx context.Context) error {
 func isAway(err error) bool {
 	for _, wrong := range []error{
 		store.ErrSchemaOld, store.ErrSchemaNew, store.ErrNotOwner, store.ErrNotServer, store.ErrURL,
-		store.ErrSettingsChanged, aggregator.ErrSettings,
+		store.ErrSettingsChanged, store.ErrRestoreUnfinished, aggregator.ErrSettings,
 	} {
 		if errors.Is(err, wrong) {
 			return false

@@ -91,6 +91,8 @@ func TestTheDoctorFindsWhatIsWrongWithADatabase(t *testing.T) {
 	db.Exec(t, "rapport_owner", "GRANT SELECT ON events TO rapport_reader")
 	db.Exec(t, "rapport_owner", "GRANT EXECUTE ON FUNCTION append_events TO PUBLIC")
 	db.Exec(t, "rapport_owner", "UPDATE log_head SET position = position + 1, received_at = now() - interval '1 hour'")
+	db.Exec(t, "rapport_owner", "INSERT INTO streams (name, destination, position) VALUES ('lake', 'kinesis://lake', 0)")
+	db.Exec(t, "rapport_owner", "UPDATE archive SET log_id = 'log', leased_until = now()")
 	found := examine(t, []string{"--data-dir", dataDir(t), "--lag-alarm", "0s"}, server)
 	hasFinding(t, found("durability"), findingProblem, "fsync, full_page_writes: off") // as the tests' own Postgres has it
 	hasFinding(t, found("dead letters"), findingWarning, "rapport dead-letters list")
@@ -98,12 +100,26 @@ func TestTheDoctorFindsWhatIsWrongWithADatabase(t *testing.T) {
 	hasFinding(t, found("roles"), findingProblem, "rapport_reader sees more than analytics: public.events")
 	hasFinding(t, found("roles"), findingProblem, "every role may call append_events")
 	hasFinding(t, found("lag"), findingProblem, "behind the log")
+	hasFinding(t, found("streams"), findingWarning, "nobody sends lake, which is 1 events behind")
+	hasFinding(t, found("archive"), findingProblem, "could not be restored")
+	hasFinding(t, found("deliveries"), findingOK, "none was given up")
 	hasFinding(t, found("secrets"), findingWarning, "without proof")
 	hasFinding(t, found("clock"), findingOK, "agree")
 
 	t.Run("the owner as the server, which is none of its own", func(t *testing.T) {
 		found := examine(t, []string{"--data-dir", dataDir(t)}, "RAPPORT_DATABASE_URL="+db.URL("rapport_owner"))
 		hasFinding(t, found("roles"), findingWarning, "append-only by triggers alone")
+	})
+	t.Run("half a restore", func(t *testing.T) {
+		db.Exec(t, "rapport_owner", "UPDATE archive SET restoring = 'state/1'")
+		found := examine(t, []string{"--data-dir", dataDir(t)}, server)
+		hasFinding(t, found("archive"), findingProblem, "run `rapport restore` again")
+		for _, command := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"rebuild"}} {
+			_, stderr, code := runRapport(t, append(command, "--data-dir", dataDir(t)), server, "RAPPORT_OWNER_DATABASE_URL="+db.URL("rapport_owner"))
+			if code != 1 || !strings.Contains(stderr, "run `rapport restore` again") {
+				t.Errorf("%s: %d %s", command[0], code, stderr)
+			}
+		}
 	})
 	t.Run("an old schema", func(t *testing.T) {
 		empty := storetest.NewEmpty(t, "template0")

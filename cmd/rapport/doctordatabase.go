@@ -41,6 +41,9 @@ func (c *doctorCmd) examineDatabase(ctx context.Context, f *findings) *store.DB 
 	c.examineLag(ctx, db, f)
 	examineSearch(ctx, db, f)
 	examineDeadLetters(ctx, db, f)
+	examineDeliveries(ctx, db, f)
+	examineStreams(ctx, db, f)
+	examineArchive(ctx, db, f)
 	c.examineQuarantine(ctx, db, f)
 	return db
 }

@@ -136,9 +136,12 @@ func (c *eraseCmd) erase(ctx context.Context, database *database, db *store.DB, 
 	if err != nil {
 		return fmt.Errorf("%w; %d events of %d were erased: run it again", err, done.Events, plan.Events)
 	}
-	if done.ID != 0 {
-		_, _ = fmt.Fprintf(io.Out, "erasure %d: %d events of %d conversations, %d sessions, %d dead letters, %d bodies in the quarantine\n",
-			done.ID, done.Events, done.Conversations, done.Sessions, done.DeadLetters, done.Quarantined)
+	switch {
+	case done.ID == 0 && done.Deliveries > 0:
+		_, _ = fmt.Fprintf(io.Out, "%d deliveries were deleted\n", done.Deliveries)
+	case done.ID != 0:
+		_, _ = fmt.Fprintf(io.Out, "erasure %d: %d events of %d conversations, %d sessions, %d dead letters, %d deliveries, %d bodies in the quarantine\n",
+			done.ID, done.Events, done.Conversations, done.Sessions, done.DeadLetters, done.Deliveries, done.Quarantined)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func TestErasingIsAskedFor(t *testing.T) {
 	if code != 1 || !strings.Contains(stdout, "1 conversations, 1 events, 1 of them messages") || !strings.Contains(stderr, "nothing was erased") {
 		t.Error(code, stdout, stderr)
 	}
-	if stdout, stderr, code := runWith(t, "yes\n", []string{"erase", "--session", "s1", "--reason", "asked"}, env); code != 0 || !strings.Contains(stdout, "erasure 1: 1 events") {
+	if stdout, stderr, code := runWith(t, "yes\n", []string{"erase", "--session", "s1", "--reason", "asked"}, env); code != 0 || !strings.Contains(stdout, "erasure 1: 1 events of 1 conversations, 1 sessions, 0 dead letters, 0 deliveries, 0 bodies") {
 		t.Error(code, stdout, stderr)
 	}
 	if stdout, stderr, code := runRapport(t, []string{"erase", "--yes", "--session", "s1"}, env); code != 0 || !strings.Contains(stdout, "nothing is left to erase") {

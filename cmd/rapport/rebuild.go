@@ -80,7 +80,8 @@ func (c *rebuildCmd) Run(ctx context.Context, io streams) (err error) {
 		"quick_answer", settings.QuickAnswer, "frustration_words", settings.FrustrationWords,
 		"frustration_sentiment", float64(settings.FrustrationSentiment)/1000, "score_version", settings.ScoreVersion)
 	began := time.Now()
-	rebuilt, err := rebuild(ctx, database.OwnerURL, settings, newRebuildProgress(io.Err, logger))
+	begin := func(ctx context.Context) (*store.Rebuild, error) { return store.BeginRebuild(ctx, database.OwnerURL) }
+	rebuilt, err := rebuild(ctx, begin, settings, newRebuildProgress(io.Err, logger))
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted: the sessions are as they were; run `rapport rebuild` again")
 	}
@@ -140,8 +141,8 @@ func settingsDetails(s *rapport.Settings) map[string]any {
 	}
 }
 
-func rebuild(ctx context.Context, ownerURL string, settings rapport.Settings, progress *rebuildProgress) (aggregator.Rebuilt, error) {
-	r, err := store.BeginRebuild(ctx, ownerURL)
+func rebuild(ctx context.Context, begin func(context.Context) (*store.Rebuild, error), settings rapport.Settings, progress *rebuildProgress) (aggregator.Rebuilt, error) {
+	r, err := begin(ctx)
 	if err != nil {
 		return aggregator.Rebuilt{}, err
 	}

@@ -119,7 +119,7 @@ func (c *restoreCmd) restore(ctx context.Context, io streams, with *restoring) (
 		return aggregator.Rebuilt{}, err
 	}
 	settings.ScoreVersion = rapport.ScoreVersion
-	rebuilt, err := rebuild(ctx, with.database.OwnerURL, settings, newRebuildProgress(io.Err, with.logger))
+	rebuilt, err := rebuild(ctx, r.BeginRebuild, settings, newRebuildProgress(io.Err, with.logger))
 	if err != nil {
 		return rebuilt, err
 	}

@@ -59,7 +59,8 @@ func encodeBlock(ctx context.Context, db *store.DB, decode Decode, block *store.
 		return nil, fmt.Errorf("writing a block: %w", err)
 	}
 	sum := sha256.Sum256(buffer.Bytes())
-	block.Object, block.SHA256, block.Bytes = nameOfBlock(*block), sum[:], int64(buffer.Len())
+	block.SHA256, block.Bytes = sum[:], int64(buffer.Len())
+	block.Object = nameOfBlock(*block)
 	return buffer.Bytes(), nil
 }
 
@@ -92,7 +93,7 @@ func count(block *store.ArchiveBlock, events []store.ExportedEvent) {
 // readBlock reads a block from the bucket, and proves that it is the one that was
 // written.
 func readBlock(ctx context.Context, bucket *Bucket, decode Decode, block *Block) ([]store.ExportedEvent, error) {
-	text, err := bucket.ReadAll(ctx, block.Object)
+	text, err := bucket.read(ctx, block.Object)
 	if err != nil {
 		return nil, readError(block.Object, err)
 	}

@@ -24,7 +24,10 @@ import (
 // Bucket is where an archive lies.
 type Bucket struct {
 	*blob.Bucket
-	Name string // the URL without its parameters
+	Name  string // the URL without its parameters
+	Place string // tells it from others: the name, and the prefix
+
+	requestTimeout, objectTimeout time.Duration
 }
 
 // OpenBucket opens the bucket of a URL of gocloud.dev/blob, or a directory. A directory
@@ -40,7 +43,10 @@ func OpenBucket(ctx context.Context, link string, create bool) (*Bucket, error) 
 	if err != nil {
 		return nil, fmt.Errorf("the archive %s can't be opened: %w", name.String(), err)
 	}
-	return &Bucket{Bucket: bucket, Name: name.String()}, nil
+	return &Bucket{
+		Bucket: bucket, Name: name.String(), Place: name.String() + "#" + u.Query().Get("prefix"),
+		requestTimeout: requestTimeout, objectTimeout: objectTimeout,
+	}, nil
 }
 
 func bucketURL(link string, create bool) (*url.URL, error) {
@@ -72,15 +78,31 @@ func bucketURL(link string, create bool) (*url.URL, error) {
 	return u, nil
 }
 
-// objectTimeout is for how long one object may be under way.
-const objectTimeout = 5 * time.Minute
+// How long a bucket may take: one that does not answer at all is asked again.
+const (
+	requestTimeout = time.Minute     // for a request without content
+	objectTimeout  = 5 * time.Minute // for an object, and as long as its bytes take
+	slowest        = 128 << 10       // bytes a second
+)
+
+func (b *Bucket) timeFor(bytes int64) time.Duration {
+	return b.objectTimeout + time.Duration(bytes/slowest)*time.Second
+}
+
+// upload is an object that is written piece by piece.
+type upload struct {
+	object, contentType string
+	bytes               int64 // about so many
+	buffer              int   // what is kept of it before a part is sent; 0 is 5 MiB
+}
 
 // write writes an object, whole or not at all. Where the bucket is a directory, it lies
 // on the disk when write returns.
-func (b *Bucket) write(ctx context.Context, object, contentType string, size int, content func(io.Writer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
+func (b *Bucket) write(ctx context.Context, of upload, content func(io.Writer) error) error {
+	object := of.object
+	ctx, cancel := context.WithTimeout(ctx, b.timeFor(of.bytes))
 	defer cancel() // before Close: then nothing is kept
-	options := &blob.WriterOptions{ContentType: contentType, BufferSize: size, MaxConcurrency: 1}
+	options := &blob.WriterOptions{ContentType: of.contentType, BufferSize: of.buffer, MaxConcurrency: 1}
 	var file *os.File
 	options.BeforeWrite = func(as func(any) bool) error { as(&file); return nil }
 	w, err := b.NewWriter(ctx, object, options)
@@ -104,7 +126,7 @@ func (b *Bucket) write(ctx context.Context, object, contentType string, size int
 
 // put writes an object of bytes, which the bucket checks.
 func (b *Bucket) put(ctx context.Context, object, contentType string, content []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.timeFor(int64(len(content))))
 	defer cancel()
 	sum := md5.Sum(content)
 	var file *os.File
@@ -130,25 +152,75 @@ func (b *Bucket) put(ctx context.Context, object, contentType string, content []
 // remove deletes objects. One that is not there is as good as deleted.
 func (b *Bucket) remove(ctx context.Context, objects ...string) error {
 	for _, object := range objects {
-		if err := b.Delete(ctx, object); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		asking, cancel := context.WithTimeout(ctx, b.requestTimeout)
+		err := b.Delete(asking, object)
+		cancel()
+		if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 			return fmt.Errorf("deleting %s: %w", object, err)
 		}
 	}
 	return nil
 }
 
-// list calls do with the names of a folder, in order.
+// read reads an object.
+func (b *Bucket) read(ctx context.Context, object string) ([]byte, error) {
+	var content bytes.Buffer
+	err := b.readTo(ctx, object, &content)
+	return content.Bytes(), err
+}
+
+// errSlow says that a bucket has taken too long.
+var errSlow = errors.New("the bucket does not answer, or too slowly")
+
+// readTo reads an object piece by piece.
+func (b *Bucket) readTo(ctx context.Context, object string, w io.Writer) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(b.objectTimeout, func() { cancel(errSlow) })
+	defer timer.Stop()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errSlow) {
+			err = errSlow
+		}
+	}()
+	reader, err := b.NewReader(ctx, object, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = reader.Close() }()
+	timer.Reset(b.timeFor(reader.Size()))
+	_, err = io.Copy(w, reader)
+	return err
+}
+
+// list calls do with the names of a folder and of those in it, in order.
 func (b *Bucket) list(ctx context.Context, folder string, do func(object string) error) error {
-	objects := b.List(&blob.ListOptions{Prefix: folder})
+	return b.listed(ctx, &blob.ListOptions{Prefix: folder}, func(o *blob.ListObject) error { return do(o.Key) })
+}
+
+// folders calls do with the names of the folders right in another one.
+func (b *Bucket) folders(ctx context.Context, folder string, do func(folder string) error) error {
+	return b.listed(ctx, &blob.ListOptions{Prefix: folder, Delimiter: "/"}, func(o *blob.ListObject) error {
+		if !o.IsDir {
+			return nil
+		}
+		return do(o.Key)
+	})
+}
+
+func (b *Bucket) listed(ctx context.Context, options *blob.ListOptions, do func(*blob.ListObject) error) error {
+	objects, folder := b.List(options), options.Prefix
 	for {
-		object, err := objects.Next(ctx)
+		asking, cancel := context.WithTimeout(ctx, b.requestTimeout)
+		object, err := objects.Next(asking)
+		cancel()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("listing %s of %s: %w", folder, b.Name, err)
 		}
-		if err := do(object.Key); err != nil {
+		if err := do(object); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,7 @@ func (f *Follower) manifest(ctx context.Context) error {
 	if !f.changed && version == f.status.Version {
 		return nil
 	}
-	if err := f.check(ctx); err != nil { // somebody may have restored it elsewhere
+	if _, err := f.check(ctx); err != nil { // somebody may have restored it elsewhere
 		return err
 	}
 	c := &commit{follower: f}
@@ -49,13 +49,26 @@ const inManifest = 4 << 10
 type commit struct {
 	follower *Follower
 	tables   []Table
-	files    map[string]string // objects that are to be written, and the files with their content
+	files    map[string]*os.File // objects that are to be written, and their content
 }
 
 func (c *commit) forget() {
 	for _, file := range c.files {
-		_ = os.Remove(file)
+		_ = file.Close()
 	}
+}
+
+// hiddenFile is a file of this machine that has no name: it goes with the process, however
+// that ends.
+func hiddenFile() (*os.File, error) {
+	file, err := os.CreateTemp("", "rapport-archive-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // copy copies a table to a file: to the bucket it goes after the transaction. What the
@@ -66,24 +79,23 @@ func (c *commit) copy(ctx context.Context, t store.TableCopy) error {
 		return fmt.Errorf("reading which tables were copied: %w", err)
 	}
 	for _, table := range known {
-		if table.Name == t.Table && table.Version == t.Version {
+		if !c.follower.recopy && table.Name == t.Table && table.Version == t.Version {
 			c.tables = append(c.tables, table)
 			return nil
 		}
 	}
 	table := Table{Name: t.Table, Version: t.Version, Columns: t.Columns}
-	file, err := os.CreateTemp("", "rapport-archive-*")
+	file, err := hiddenFile()
 	if err != nil {
 		return err
 	}
-	err = c.copyTo(ctx, file, t, &table)
-	if err := errors.Join(err, file.Close()); err != nil || table.Object == "" {
-		return errors.Join(err, os.Remove(file.Name()))
+	if err := c.copyTo(ctx, file, t, &table); err != nil || table.Object == "" {
+		return errors.Join(err, file.Close())
 	}
 	if c.files == nil {
-		c.files = make(map[string]string)
+		c.files = make(map[string]*os.File)
 	}
-	c.files[table.Object] = file.Name()
+	c.files[table.Object] = file
 	c.tables = append(c.tables, table)
 	return nil
 }
@@ -128,13 +140,18 @@ func (h *head) Write(p []byte) (int, error) {
 // write brings the tables and the manifest to the bucket: from then on it counts.
 func (c *commit) write(ctx context.Context, state *store.ArchiveState) error {
 	f := c.follower
-	for object, name := range c.files {
-		if err := f.upload(ctx, object, name); err != nil {
+	for object, file := range c.files {
+		if err := f.upload(ctx, object, file); err != nil {
 			return err
 		}
 	}
+	number, err := f.archive.Number(ctx)
+	if err != nil {
+		return err
+	}
+	f.status.Numbered = number
 	m := &Manifest{
-		Format: formatVersion, Log: f.status.LogID, Number: f.status.Manifest + 1, Continues: f.status.Continues,
+		Format: formatVersion, Log: f.status.LogID, Number: number, Continues: f.status.Continues,
 		WrittenAt: time.Now().UTC().Truncate(time.Second), Position: state.Position, Head: state.Head, Tables: c.tables,
 	}
 	for _, block := range state.Blocks {
@@ -156,17 +173,20 @@ func (c *commit) write(ctx context.Context, state *store.ArchiveState) error {
 		return err
 	}
 	f.status.Manifest, f.status.Version, f.status.Tables, f.status.Position = m.Number, state.Version, tables, state.Position
-	f.changed, f.committed = false, time.Now()
+	f.status.WrittenAt = m.WrittenAt
+	f.changed, f.recopy, f.committed = false, false, time.Now()
 	return f.sweepState(ctx, m)
 }
 
-func (f *Follower) upload(ctx context.Context, object, name string) error {
-	file, err := os.Open(name)
+func (f *Follower) upload(ctx context.Context, object string, file *os.File) error {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }()
-	return f.Bucket.write(ctx, object, "application/zstd", 0, func(w io.Writer) error {
+	return f.Bucket.write(ctx, upload{object: object, contentType: "application/zstd", bytes: size}, func(w io.Writer) error {
 		_, err := io.Copy(w, file)
 		return err
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -35,10 +34,12 @@ type Follower struct {
 	// Of Run alone.
 	status    store.ArchiveStatus
 	isKnown   bool      // the bucket was looked at since the lease was taken
-	swept     time.Time // when orphans were looked for last
+	swept     time.Time // when it was looked last what lies there
 	partial   time.Time // when a block that may still grow was written last
 	committed time.Time // when a manifest was
 	changed   bool      // there are blocks that it doesn't name
+	recopy    bool      // copies of tables that it names are gone
+	tidied    bool      // what a killed process left of the sessions is deleted
 	flush     bool      // what is erased lies behind the blocks: these come to the log's head at once
 }
 
@@ -85,7 +86,7 @@ func (f *Follower) turn(ctx context.Context) time.Duration {
 		f.alarms.Do(func() { f.Logger.Error("archiving failed, trying again", "error", err) })
 		return failureRest
 	case !isOurs:
-		f.isKnown = false
+		f.isKnown, f.tidied, f.swept = false, false, time.Time{}
 		return othersRest
 	}
 	return idleRest
@@ -180,30 +181,43 @@ func (f *Follower) look(ctx context.Context) error {
 		return err
 	}
 	if newest.number == 0 {
-		if f.status.Manifest > 0 {
-			f.Logger.Info("there is no archive of this log yet: all of it goes there")
-		}
 		err = f.begin(ctx)
-	} else {
-		err = f.compare(ctx, newest)
+	} else if err = f.compare(ctx, newest); err == nil {
+		err = f.archive.SetPlace(ctx, f.Bucket.Place)
 	}
 	if err != nil {
 		return err
 	}
-	if err := f.sweep(ctx); err != nil {
-		return err
+	if !f.isLast(newest) || time.Since(f.swept) >= sweepEvery {
+		if _, err := f.take(ctx); err != nil {
+			return err
+		}
 	}
 	f.isKnown, f.changed = true, true
+	f.status.WrittenAt = time.Time{} // the next manifest comes whether that one is there or not
 	return nil
 }
 
-// check looks whether the bucket is still ours.
-func (f *Follower) check(ctx context.Context) error {
-	newest, err := f.Bucket.newest(ctx)
-	if err != nil || newest.number == 0 && f.status.Manifest == 0 {
-		return err
+// errVanished says that the bucket is not what it was: it is looked at anew.
+var errVanished = errors.New("the manifest that was written last is not there any more, as if a directory were not mounted")
+
+// check looks whether the bucket is still ours, and which manifest counts.
+func (f *Follower) check(ctx context.Context) (newest manifestName, err error) {
+	newest, err = f.Bucket.newest(ctx)
+	switch {
+	case err != nil:
+		return newest, err
+	case !f.status.WrittenAt.IsZero() && newest.number < f.status.Manifest:
+		return newest, fmt.Errorf("%s: %w", f.Bucket.Name, errVanished)
+	case newest.number == 0:
+		return newest, nil
 	}
-	return f.compare(ctx, newest)
+	return newest, f.compare(ctx, newest)
+}
+
+// isLast reports whether a manifest is the one that was written last.
+func (f *Follower) isLast(m manifestName) bool {
+	return m == manifestName{f.status.Manifest, f.status.LogID}
 }
 
 // compare compares the manifest that counts with what the database knows of it.
@@ -223,7 +237,7 @@ func (f *Follower) compare(ctx context.Context, newest manifestName) error {
 // have been killed before that was noted. Then all of its blocks are known.
 func (f *Follower) compareUnnoted(ctx context.Context, newest manifestName) error {
 	behind := fmt.Errorf("%s: %w", f.Bucket.Name, ErrLogBehind)
-	if newest.number > f.status.Manifest+1 {
+	if newest.number > f.status.Numbered {
 		return behind
 	}
 	m, err := ReadManifest(ctx, f.Bucket)
@@ -244,8 +258,12 @@ func (f *Follower) compareUnnoted(ctx context.Context, newest manifestName) erro
 	return nil
 }
 
+// begin begins an archive where none is.
 func (f *Follower) begin(ctx context.Context) error {
-	if err := f.archive.Begin(ctx); err != nil {
+	if f.status.Manifest > 0 {
+		f.Logger.Warn("there is no archive of this log yet, or any more: all of it goes there")
+	}
+	if err := f.archive.Begin(ctx, f.Bucket.Place); err != nil {
 		return err
 	}
 	status, ok, err := f.archive.Lease(ctx, leaseFor)
@@ -317,7 +335,7 @@ func (f *Follower) clean(ctx context.Context) error {
 			return err
 		}
 		if len(objects) == 0 {
-			return f.sweepNowAndThen(ctx)
+			return f.sweep(ctx)
 		}
 		if err := f.Bucket.remove(ctx, objects...); err != nil {
 			return err
@@ -326,45 +344,4 @@ func (f *Follower) clean(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-func (f *Follower) sweepNowAndThen(ctx context.Context) error {
-	if time.Since(f.swept) < sweepEvery {
-		return nil
-	}
-	return f.sweep(ctx)
-}
-
-// sweep deletes blocks that nobody knows of, and has those written again that are gone.
-func (f *Follower) sweep(ctx context.Context) error {
-	var found []string
-	err := f.Bucket.list(ctx, eventsFolder, func(object string) error {
-		if blockName.MatchString(object) {
-			found = append(found, object)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for some := range slices.Chunk(found, garbageObjects) {
-		known, err := f.archive.Known(ctx, some)
-		if err != nil {
-			return err
-		}
-		for _, object := range some {
-			if known[object] {
-				continue
-			}
-			if err := f.Bucket.remove(ctx, object); err != nil {
-				return err
-			}
-		}
-	}
-	lost, err := f.archive.Lost(ctx, found)
-	if lost > 0 {
-		f.Logger.Warn("objects of the archive are gone, and are written again", "count", lost)
-	}
-	f.swept = time.Now()
-	return err
 }

@@ -234,7 +234,7 @@ func restoreUntil(ctx context.Context, t testing.TB, db *storetest.Database, url
 	if err := archive.Restore(ctx, b, m, decode, r, progress); err != nil {
 		return err
 	}
-	fresh, err := store.BeginRebuild(ctx, db.URL("rapport_owner"))
+	fresh, err := r.BeginRebuild(ctx)
 	if err != nil {
 		return err
 	}
@@ -256,14 +256,30 @@ var comparedTables = map[string]string{
 // requireSame wants each table to have the same rows in both databases.
 func requireSame(t testing.TB, want, got *storetest.Database) {
 	t.Helper()
-	for table, order := range comparedTables {
-		sql := fmt.Sprintf("SELECT t::text FROM (SELECT * FROM %s ORDER BY %s) t", table, order)
-		a := storetest.Query(t, want, "postgres", pgx.RowTo[string], sql)
-		b := storetest.Query(t, got, "postgres", pgx.RowTo[string], sql)
-		if diff := cmp.Diff(a, b); diff != "" {
-			t.Errorf("%s differs (%d and %d rows):\n%.2000s", table, len(a), len(b), diff)
+	wanted, had := contents(t, want), contents(t, got)
+	for table := range comparedTables {
+		if diff := cmp.Diff(wanted[table], had[table]); diff != "" {
+			t.Errorf("%s differs (%d and %d rows):\n%.2000s", table, len(wanted[table]), len(had[table]), diff)
 		}
 	}
+}
+
+// contents are the rows of the compared tables.
+func contents(t testing.TB, db *storetest.Database) map[string][]string {
+	t.Helper()
+	type table struct {
+		Name string
+		Rows []string
+	}
+	var sql []string
+	for name, order := range comparedTables {
+		sql = append(sql, fmt.Sprintf("SELECT '%s' AS name, ARRAY(SELECT t::text FROM (SELECT * FROM %[1]s ORDER BY %s) t) AS rows", name, order))
+	}
+	all := make(map[string][]string)
+	for _, t := range storetest.Query(t, db, "postgres", pgx.RowToStructByName[table], strings.Join(sql, " UNION ALL ")) {
+		all[t.Name] = t.Rows
+	}
+	return all
 }
 
 func requireProved(t testing.TB, db *storetest.Database) {

@@ -58,7 +58,6 @@ type Block struct {
 	Hour    time.Time  `json:"hour"`
 	Oldest  *time.Time `json:"oldest"` // occurred_at
 	Newest  *time.Time `json:"newest"`
-	Version int        `json:"version"`
 	Object  string     `json:"object"`
 	Bytes   int64      `json:"bytes"`
 	SHA256  string     `json:"sha256"`
@@ -67,7 +66,7 @@ type Block struct {
 func blockOf(b store.ArchiveBlock) Block {
 	return Block{
 		First: b.First, Last: b.Last, Events: b.Events, Content: b.Content, Hour: b.Hour, Oldest: orNull(b.Oldest), Newest: orNull(b.Newest),
-		Version: b.Version, Object: b.Object, Bytes: b.Bytes, SHA256: hex.EncodeToString(b.SHA256),
+		Object: b.Object, Bytes: b.Bytes, SHA256: hex.EncodeToString(b.SHA256),
 	}
 }
 
@@ -75,7 +74,7 @@ func (b *Block) stored() (store.ArchiveBlock, error) {
 	sum, err := hex.DecodeString(b.SHA256)
 	return store.ArchiveBlock{
 		First: b.First, Last: b.Last, Events: b.Events, Content: b.Content, Hour: b.Hour, Oldest: orZero(b.Oldest), Newest: orZero(b.Newest),
-		Version: b.Version, Object: b.Object, Bytes: b.Bytes, SHA256: sum,
+		Object: b.Object, Bytes: b.Bytes, SHA256: sum,
 	}, err
 }
 
@@ -120,7 +119,7 @@ func ReadManifest(ctx context.Context, bucket *Bucket) (*Manifest, error) {
 	if newest.number == 0 {
 		return nil, fmt.Errorf("%s: %w", bucket.Name, ErrNoArchive)
 	}
-	text, err := bucket.ReadAll(ctx, newest.String())
+	text, err := bucket.read(ctx, newest.String())
 	if err != nil {
 		return nil, readError(newest.String(), err)
 	}

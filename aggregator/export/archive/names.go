@@ -21,19 +21,21 @@ const (
 
 // What of a folder is ours: nothing else is ever deleted.
 var (
-	blockName = regexp.MustCompile(`^events/date=\d{4}-\d\d-\d\d/hour=\d\d/\d{12,}-\d{12,}(\.v\d+)?\.parquet$`)
-	tableName = regexp.MustCompile(`^state/[a-z_]+-[0-9a-f]{32}\.copy\.zst$`)
-	stateName = regexp.MustCompile(`^state/(\d{12,})-([0-9a-f-]{36})\.json$`)
+	blockName   = regexp.MustCompile(`^events/date=\d{4}-\d\d-\d\d/hour=\d\d/\d{12,}-\d{12,}-[0-9a-f]{16}\.parquet$`)
+	tableName   = regexp.MustCompile(`^state/[a-z_]+-[0-9a-f]{32}\.copy\.zst$`)
+	stateName   = regexp.MustCompile(`^state/(\d{12,})-([0-9a-f-]{36})\.json$`)
+	sessionName = regexp.MustCompile(`^avatar-events/\d{4}-\d\d-\d\d/\d\d/[A-Za-z0-9%_~-]+-\d{8}T\d{6}\.\d{6}Z(~[0-9a-f]{16})?\.json$`)
+
+	// What a killed process leaves behind in a directory: fileblob renames a file when it is
+	// whole.
+	leftover = regexp.MustCompile(`^(events|state|avatar-events)/.+\.(parquet|zst|json)\.[0-9a-f]{12,16}\.tmp$`)
 )
 
-// nameOfBlock is the name under which a block is written next.
+// nameOfBlock is the name of a block: of its positions, and its content, so that a process
+// that was frozen overwrites nothing else when it wakes up.
 func nameOfBlock(b store.ArchiveBlock) string {
-	version := ""
-	if b.Version > 0 {
-		version = fmt.Sprintf(".v%d", b.Version+1)
-	}
-	return fmt.Sprintf("%sdate=%s/hour=%02d/%012d-%012d%s.parquet", eventsFolder, b.Hour.UTC().Format(time.DateOnly), b.Hour.UTC().Hour(),
-		b.First, b.Last, version)
+	return fmt.Sprintf("%sdate=%s/hour=%02d/%012d-%012d-%s.parquet", eventsFolder, b.Hour.UTC().Format(time.DateOnly), b.Hour.UTC().Hour(),
+		b.First, b.Last, hex.EncodeToString(b.SHA256[:8]))
 }
 
 func nameOfTable(table string, sha []byte) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -136,7 +135,7 @@ func (m *Manifest) openTables(ctx context.Context, bucket *Bucket) (tables []sto
 			d.Close()
 		}
 		for _, file := range files {
-			_ = errors.Join(file.Close(), os.Remove(file.Name()))
+			_ = file.Close()
 		}
 	}
 	for _, t := range m.Tables {
@@ -165,17 +164,12 @@ func (m *Manifest) openTables(ctx context.Context, bucket *Bucket) (tables []sto
 
 // fetchTable brings the copy of a table to a file of this machine.
 func fetchTable(ctx context.Context, bucket *Bucket, t *Table) (*os.File, error) {
-	reader, err := bucket.NewReader(ctx, t.Object, nil)
-	if err != nil {
-		return nil, readError(t.Object, err)
-	}
-	defer func() { _ = reader.Close() }()
-	file, err := os.CreateTemp("", "rapport-restore-*")
+	file, err := hiddenFile()
 	if err != nil {
 		return nil, err
 	}
 	hash := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(file, hash), reader); err != nil {
+	if err := bucket.readTo(ctx, t.Object, io.MultiWriter(file, hash)); err != nil {
 		return file, readError(t.Object, err)
 	}
 	if sum := hash.Sum(nil); hex.EncodeToString(sum) != t.SHA256 {

@@ -96,8 +96,19 @@ func sessionObjectOf(s *rapport.Session, closesAt time.Time) sessionObject {
 	return o
 }
 
-// messagePage is how many messages of a transcript are in memory.
-const messagePage = 50
+// What is in memory of a transcript: so many messages, and fewer of long ones.
+const (
+	messagePage  = 50
+	messageChars = 1 << 20
+)
+
+func messagesAtOnce(s *rapport.Session) int {
+	if s.MessageCount == 0 {
+		return 1
+	}
+	average := (s.UserCharCount + s.AgentCharCount) / s.MessageCount
+	return int(max(1, min(messagePage, messageChars/max(1, average))))
+}
 
 // writeSession writes a session with its transcript, a page after the other.
 func writeSession(ctx context.Context, w io.Writer, db *store.DB, s *rapport.Session, closesAt time.Time) error {
@@ -110,7 +121,7 @@ func writeSession(ctx context.Context, w io.Writer, db *store.DB, s *rapport.Ses
 	_, _ = b.WriteString(`,"transcript":[`)
 	query := store.TranscriptQuery{
 		SessionID: s.SessionID, Agents: []string{s.AgentID}, Span: store.Span{StartedAt: s.StartedAt, LastEventAt: s.LastEventAt},
-		Limit: messagePage,
+		Limit: messagesAtOnce(s),
 	}
 	for separator := "\n"; ; {
 		messages, next, err := db.Messages(ctx, query)

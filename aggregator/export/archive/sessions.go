@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -18,12 +19,18 @@ const (
 	// sessionBuffer is what a writer keeps of an object before it sends a part of it.
 	sessionBuffer = 5 << 20
 
+	// bytesOfMessage is what a message has besides its text.
+	bytesOfMessage = 500
+
 	// sessionsFor is for how long sessions are written before blocks come again.
 	sessionsFor = 20 * time.Second
 )
 
 // sessions writes the sessions that have closed, or have changed since.
 func (f *Follower) sessions(ctx context.Context) error {
+	if err := f.tidy(ctx); err != nil {
+		return err
+	}
 	for began := time.Now(); time.Since(began) < sessionsFor; {
 		more, err := f.archive.Look(ctx)
 		if err != nil {
@@ -37,7 +44,7 @@ func (f *Follower) sessions(ctx context.Context) error {
 			return err
 		}
 		if !more && len(taken) == 0 {
-			return nil
+			return f.orphans(ctx)
 		}
 	}
 	return nil
@@ -49,11 +56,11 @@ func (f *Follower) writeSessions(ctx context.Context, taken []store.ArchivedSess
 	}
 	var mu sync.Mutex
 	var stored, deleted []store.ArchivedSession // guarded by mu
-	group, writing := errgroup.WithContext(ctx)
+	var group errgroup.Group                    // what is wrong with one keeps no other one
 	group.SetLimit(sessionWriters)
 	for _, s := range taken {
 		group.Go(func() error {
-			exists, err := f.writeSession(writing, s)
+			exists, err := f.writeSession(ctx, s)
 			if err != nil {
 				return err
 			}
@@ -67,10 +74,11 @@ func (f *Follower) writeSessions(ctx context.Context, taken []store.ArchivedSess
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err // those that are there are written again: the same bytes
+	err := group.Wait() // those that are not noted are written again: the same bytes
+	if ctx.Err() != nil {
+		return err
 	}
-	return f.archive.StoredSessions(ctx, stored, deleted)
+	return errors.Join(err, f.archive.StoredSessions(ctx, stored, deleted))
 }
 
 // writeSession writes the object of a session, or deletes that of one that is no more.
@@ -82,7 +90,11 @@ func (f *Follower) writeSession(ctx context.Context, of store.ArchivedSession) (
 	if !exists {
 		return false, f.Bucket.remove(ctx, of.Object)
 	}
-	return true, f.Bucket.write(ctx, of.Object, "application/json", sessionBuffer, func(w io.Writer) error {
+	about := upload{
+		object: of.Object, contentType: "application/json", buffer: sessionBuffer,
+		bytes: 4*(session.UserCharCount+session.AgentCharCount) + bytesOfMessage*session.MessageCount,
+	}
+	return true, f.Bucket.write(ctx, about, func(w io.Writer) error {
 		return writeSession(ctx, w, f.DB, &session, closesAt)
 	})
 }

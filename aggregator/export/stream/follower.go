@@ -142,6 +142,7 @@ func (f *Follower) turn(ctx, lasting context.Context, hold *store.StreamHold) er
 		f.forget(position)
 	}
 	if position >= head {
+		f.calm()
 		pause(ctx, nil, gather)
 		pause(ctx, moved, maxPause)
 		return nil

@@ -82,7 +82,7 @@ func kinesisOptions(u *url.URL) (KinesisOptions, error) {
 
 // NewKinesis makes the destination. Nothing is asked of it yet.
 func NewKinesis(ctx context.Context, o KinesisOptions) (*Kinesis, error) {
-	load := []func(*config.LoadOptions) error{config.WithRegion(o.Region), config.WithRetryMaxAttempts(2)}
+	load := []func(*config.LoadOptions) error{config.WithRegion(o.Region), config.WithRetryMaxAttempts(1)} // the follower tries again
 	if o.AccessKeyID != "" {
 		load = append(load, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(o.AccessKeyID, o.SecretAccessKey, "")))
 	}

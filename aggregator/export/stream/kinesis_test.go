@@ -119,18 +119,18 @@ func TestEverythingReachesKinesisInTheOrderOfEachSession(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)
 	k, p, sink := newKinesis(t)
-	put(t, db, talk("before", 100)...) // a stream begins at the head
+	put(t, db, talk("before", 10)...) // a stream begins at the head
 	k.set(0.3)
-	stop := follow(t, db, "lake=kinesis://avatar-events#from=100", sink)
-	put(t, db, talk("first", 300)...)
+	stop := follow(t, db, "lake=kinesis://avatar-events#from=10", sink)
+	put(t, db, talk("first", 120)...)
 	k.wait(t, 50)
 	p.kill() // in the middle
-	put(t, db, talk("second", 200)...)
+	put(t, db, talk("second", 60)...)
 	p.start()
-	put(t, db, talk("third", 100)...)
-	wantInOrder(t, k.wait(t, 600), 101, 700)
+	put(t, db, talk("third", 60)...)
+	wantInOrder(t, k.wait(t, 240), 11, 250)
 	stop()
-	if info := infoOf(t, db); info.Position != 700 || info.Sent != 600 || info.Destination != "kinesis://avatar-events" {
+	if info := infoOf(t, db); info.Position != 250 || info.Sent != 240 || info.Destination != "kinesis://avatar-events" {
 		t.Errorf("%+v", info)
 	}
 	if len(k.keys) != 3 || k.keys["agent-0"] == 0 {

@@ -221,6 +221,35 @@ func TestAHolderWithoutASignOfLifeIsReplaced(t *testing.T) {
 	}
 }
 
+func TestTheLastOmissionsAreKeptAndAllAreCounted(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	put(t, db, talk("one", 1)...)
+	hold, err := db.HoldStream(t.Context(), store.StreamClaim{Name: "s", Destination: "kinesis://x", Patience: time.Hour})
+	if err != nil || hold == nil {
+		t.Fatal(err)
+	}
+	defer hold.Release()
+	const kept = 10_000
+	omitted := make([]store.StreamOmission, kept+5)
+	for i := range omitted {
+		omitted[i] = store.StreamOmission{Position: int64(i + 1), Bytes: 1 << 20}
+	}
+	if moved, err := hold.Move(t.Context(), store.StreamMove{To: kept + 5, Sent: kept + 5, Omitted: omitted}); err != nil || !moved {
+		t.Fatal(moved, err)
+	}
+	left, err := db.StreamOmissions(t.Context(), "s", kept+5)
+	if err != nil || len(left) != kept || left[kept-1].Position != 6 {
+		t.Errorf("%d omissions are kept: %v", len(left), err)
+	}
+	if info := infoOf(t, db); info.Omitted != kept+5 {
+		t.Errorf("%d are counted", info.Omitted)
+	}
+	if held, err := db.StreamsHeld(t.Context()); err != nil || !held["s"] {
+		t.Errorf("the streams that are sent: %v, %v", held, err)
+	}
+}
+
 func TestWhatHasGoneForItsAgeIsTold(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t)

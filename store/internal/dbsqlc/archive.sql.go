@@ -11,13 +11,17 @@ import (
 )
 
 const archiveBegin = `-- name: ArchiveBegin :exec
-UPDATE archive SET log_id = gen_random_uuid()::text, manifest = 0, position = 0, written_at = NULL, state_version = '',
-    tables = '[]', looked_to = 0, made_with = '', continues = ''
+UPDATE archive SET place = $1, position = 0, written_at = NULL, state_version = '', tables = '[]', looked_to = 0, made_with = '',
+    log_id = CASE WHEN place = $1 AND log_id <> '' THEN log_id ELSE gen_random_uuid()::text END,
+    manifest = CASE WHEN place = $1 THEN numbered ELSE 0 END,
+    numbered = CASE WHEN place = $1 THEN numbered ELSE 0 END,
+    continues = CASE WHEN place = $1 THEN continues ELSE '' END
 `
 
-// Begins an archive in a bucket that has none.
-func (q *Queries) ArchiveBegin(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, archiveBegin)
+// Begins an archive in a bucket that has none. Where it had this one, that may come back, as
+// a directory does that was not mounted: then the log goes on in it.
+func (q *Queries) ArchiveBegin(ctx context.Context, place string) error {
+	_, err := q.db.Exec(ctx, archiveBegin, place)
 	return err
 }
 
@@ -40,7 +44,7 @@ func (q *Queries) ArchiveBlockDiscard(ctx context.Context, arg ArchiveBlockDisca
 }
 
 const archiveBlockExtend = `-- name: ArchiveBlockExtend :exec
-UPDATE archive_blocks SET last_position = $1, version = 0, stale = true WHERE first_position = $2
+UPDATE archive_blocks SET last_position = $1, stale = true WHERE first_position = $2
 `
 
 type ArchiveBlockExtendParams struct {
@@ -69,7 +73,7 @@ func (q *Queries) ArchiveBlockInsert(ctx context.Context, arg ArchiveBlockInsert
 }
 
 const archiveBlockList = `-- name: ArchiveBlockList :many
-SELECT first_position, last_position, hour, version, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty FROM archive_blocks ORDER BY first_position
+SELECT first_position, last_position, hour, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty FROM archive_blocks ORDER BY first_position
 `
 
 func (q *Queries) ArchiveBlockList(ctx context.Context) ([]ArchiveBlock, error) {
@@ -85,7 +89,6 @@ func (q *Queries) ArchiveBlockList(ctx context.Context) ([]ArchiveBlock, error) 
 			&i.FirstPosition,
 			&i.LastPosition,
 			&i.Hour,
-			&i.Version,
 			&i.Object,
 			&i.Sha256,
 			&i.Bytes,
@@ -107,7 +110,7 @@ func (q *Queries) ArchiveBlockList(ctx context.Context) ([]ArchiveBlock, error) 
 }
 
 const archiveBlockStored = `-- name: ArchiveBlockStored :execrows
-UPDATE archive_blocks SET dirty = false, version = version + 1, object = $1, sha256 = $2, bytes = $3, events = $4,
+UPDATE archive_blocks SET dirty = false, object = $1, sha256 = $2, bytes = $3, events = $4,
     content_bytes = $5, oldest_at = $6, newest_at = $7
 WHERE first_position = $8 AND last_position = $9 AND dirty AND NOT stale
 `
@@ -146,7 +149,7 @@ func (q *Queries) ArchiveBlockStored(ctx context.Context, arg ArchiveBlockStored
 const archiveBlockTake = `-- name: ArchiveBlockTake :one
 UPDATE archive_blocks SET stale = false, dirty = true
 WHERE first_position = (SELECT n.first_position FROM archive_blocks n WHERE n.stale OR n.dirty ORDER BY n.first_position LIMIT 1)
-RETURNING first_position, last_position, hour, version, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty
+RETURNING first_position, last_position, hour, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty
 `
 
 // The next block that is to be written.
@@ -157,7 +160,6 @@ func (q *Queries) ArchiveBlockTake(ctx context.Context) (ArchiveBlock, error) {
 		&i.FirstPosition,
 		&i.LastPosition,
 		&i.Hour,
-		&i.Version,
 		&i.Object,
 		&i.Sha256,
 		&i.Bytes,
@@ -187,7 +189,7 @@ func (q *Queries) ArchiveBlocksLost(ctx context.Context, found []string) (int64,
 const archiveCommitted = `-- name: ArchiveCommitted :execrows
 UPDATE archive SET manifest = $1::bigint, position = $2, written_at = clock_timestamp(), state_version = $3,
     tables = $4
-WHERE owner = $5 AND leased_until > clock_timestamp() AND manifest + 1 = $1::bigint
+WHERE owner = $5 AND leased_until > clock_timestamp() AND manifest < $1::bigint AND numbered = $1::bigint
 `
 
 type ArchiveCommittedParams struct {
@@ -389,10 +391,12 @@ func (q *Queries) ArchiveGarbageDelete(ctx context.Context, objects []string) er
 }
 
 const archiveGarbageList = `-- name: ArchiveGarbageList :many
-SELECT g.object FROM archive_garbage g, archive a WHERE g.manifest <= a.manifest ORDER BY g.object LIMIT $1
+SELECT g.object FROM archive_garbage g, archive a
+WHERE g.manifest <= a.manifest AND NOT EXISTS (SELECT FROM archive_blocks b WHERE b.object = g.object)
+ORDER BY g.object LIMIT $1
 `
 
-// What may be deleted now.
+// What may be deleted now. What came back is none any more.
 func (q *Queries) ArchiveGarbageList(ctx context.Context, maxRows int32) ([]string, error) {
 	rows, err := q.db.Query(ctx, archiveGarbageList, maxRows)
 	if err != nil {
@@ -414,7 +418,7 @@ func (q *Queries) ArchiveGarbageList(ctx context.Context, maxRows int32) ([]stri
 }
 
 const archiveGet = `-- name: ArchiveGet :one
-SELECT singleton, log_id, manifest, position, written_at, state_version, tables, continues, looked_to, made_with, gone_sessions, owner, leased_until, restoring FROM archive
+SELECT singleton, log_id, place, manifest, numbered, position, written_at, state_version, tables, continues, looked_to, made_with, gone_sessions, owner, leased_until, restoring, orphans FROM archive
 `
 
 func (q *Queries) ArchiveGet(ctx context.Context) (Archive, error) {
@@ -423,7 +427,9 @@ func (q *Queries) ArchiveGet(ctx context.Context) (Archive, error) {
 	err := row.Scan(
 		&i.Singleton,
 		&i.LogID,
+		&i.Place,
 		&i.Manifest,
+		&i.Numbered,
 		&i.Position,
 		&i.WrittenAt,
 		&i.StateVersion,
@@ -435,6 +441,7 @@ func (q *Queries) ArchiveGet(ctx context.Context) (Archive, error) {
 		&i.Owner,
 		&i.LeasedUntil,
 		&i.Restoring,
+		&i.Orphans,
 	)
 	return i, err
 }
@@ -511,7 +518,7 @@ const archiveLease = `-- name: ArchiveLease :one
 
 UPDATE archive SET owner = $1, leased_until = clock_timestamp() + make_interval(secs => $2::double precision)
 WHERE owner = $1 OR leased_until < clock_timestamp()
-RETURNING singleton, log_id, manifest, position, written_at, state_version, tables, continues, looked_to, made_with, gone_sessions, owner, leased_until, restoring
+RETURNING singleton, log_id, place, manifest, numbered, position, written_at, state_version, tables, continues, looked_to, made_with, gone_sessions, owner, leased_until, restoring, orphans
 `
 
 type ArchiveLeaseParams struct {
@@ -527,7 +534,9 @@ func (q *Queries) ArchiveLease(ctx context.Context, arg ArchiveLeaseParams) (Arc
 	err := row.Scan(
 		&i.Singleton,
 		&i.LogID,
+		&i.Place,
 		&i.Manifest,
+		&i.Numbered,
 		&i.Position,
 		&i.WrittenAt,
 		&i.StateVersion,
@@ -539,6 +548,7 @@ func (q *Queries) ArchiveLease(ctx context.Context, arg ArchiveLeaseParams) (Arc
 		&i.Owner,
 		&i.LeasedUntil,
 		&i.Restoring,
+		&i.Orphans,
 	)
 	return i, err
 }
@@ -585,6 +595,18 @@ func (q *Queries) ArchiveMadeWith(ctx context.Context, owner string) (string, er
 	return made_with, err
 }
 
+const archiveNumber = `-- name: ArchiveNumber :one
+UPDATE archive SET numbered = numbered + 1 WHERE owner = $1 AND leased_until > clock_timestamp() RETURNING numbered
+`
+
+// A number for a manifest, which no other one has. No row: the lease is lost.
+func (q *Queries) ArchiveNumber(ctx context.Context, owner string) (int64, error) {
+	row := q.db.QueryRow(ctx, archiveNumber, owner)
+	var numbered int64
+	err := row.Scan(&numbered)
+	return numbered, err
+}
+
 const archiveObjectsKnown = `-- name: ArchiveObjectsKnown :many
 SELECT b.object FROM archive_blocks b WHERE b.object = ANY($1::text[])
 UNION SELECT g.object FROM archive_garbage g WHERE g.object = ANY($1::text[])
@@ -611,6 +633,15 @@ func (q *Queries) ArchiveObjectsKnown(ctx context.Context, objects []string) ([]
 	return items, nil
 }
 
+const archiveOrphansGone = `-- name: ArchiveOrphansGone :exec
+UPDATE archive SET orphans = false WHERE owner = $1
+`
+
+func (q *Queries) ArchiveOrphansGone(ctx context.Context, owner string) error {
+	_, err := q.db.Exec(ctx, archiveOrphansGone, owner)
+	return err
+}
+
 const archiveOwned = `-- name: ArchiveOwned :one
 SELECT EXISTS (SELECT FROM archive WHERE owner = $1 AND leased_until > clock_timestamp())::boolean AS owned
 `
@@ -622,6 +653,30 @@ func (q *Queries) ArchiveOwned(ctx context.Context, owner string) (bool, error) 
 	return owned, err
 }
 
+const archivePlace = `-- name: ArchivePlace :exec
+UPDATE archive SET place = $1 WHERE owner = $2 AND place <> $1
+`
+
+type ArchivePlaceParams struct {
+	Place string
+	Owner string
+}
+
+func (q *Queries) ArchivePlace(ctx context.Context, arg ArchivePlaceParams) error {
+	_, err := q.db.Exec(ctx, archivePlace, arg.Place, arg.Owner)
+	return err
+}
+
+const archiveRebuilt = `-- name: ArchiveRebuilt :exec
+UPDATE archive SET made_with = ''
+`
+
+// Has all sessions written again.
+func (q *Queries) ArchiveRebuilt(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, archiveRebuilt)
+	return err
+}
+
 const archiveRelease = `-- name: ArchiveRelease :exec
 UPDATE archive SET leased_until = clock_timestamp() WHERE owner = $1
 `
@@ -629,6 +684,17 @@ UPDATE archive SET leased_until = clock_timestamp() WHERE owner = $1
 func (q *Queries) ArchiveRelease(ctx context.Context, owner string) error {
 	_, err := q.db.Exec(ctx, archiveRelease, owner)
 	return err
+}
+
+const archiveRestoring = `-- name: ArchiveRestoring :one
+SELECT restoring FROM archive
+`
+
+func (q *Queries) ArchiveRestoring(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, archiveRestoring)
+	var restoring string
+	err := row.Scan(&restoring)
+	return restoring, err
 }
 
 const archiveSessionGet = `-- name: ArchiveSessionGet :one
@@ -802,6 +868,61 @@ func (q *Queries) ArchiveSessionsGone(ctx context.Context, arg ArchiveSessionsGo
 	return err
 }
 
+const archiveSessionsInterrupted = `-- name: ArchiveSessionsInterrupted :many
+SELECT object FROM archive_sessions WHERE dirty AND object <> ''
+`
+
+// The objects that somebody was writing.
+func (q *Queries) ArchiveSessionsInterrupted(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, archiveSessionsInterrupted)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var object string
+		if err := rows.Scan(&object); err != nil {
+			return nil, err
+		}
+		items = append(items, object)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const archiveSessionsKnown = `-- name: ArchiveSessionsKnown :many
+SELECT object FROM archive_sessions WHERE started_at >= $1::timestamptz AND started_at < $2::timestamptz AND object <> ''
+`
+
+type ArchiveSessionsKnownParams struct {
+	Since time.Time
+	Until time.Time
+}
+
+// The objects of the sessions that began within a time.
+func (q *Queries) ArchiveSessionsKnown(ctx context.Context, arg ArchiveSessionsKnownParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, archiveSessionsKnown, arg.Since, arg.Until)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var object string
+		if err := rows.Scan(&object); err != nil {
+			return nil, err
+		}
+		items = append(items, object)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const archiveSessionsNote = `-- name: ArchiveSessionsNote :exec
 INSERT INTO archive_sessions AS a (session_id, agent_id, started_at, last_event_at, last_position)
 SELECT s.session_id, s.agent_id, s.started_at, s.last_event_at, s.last_position
@@ -924,7 +1045,7 @@ func (q *Queries) ArchiveTableColumns(ctx context.Context, name string) ([]strin
 }
 
 const archiveTail = `-- name: ArchiveTail :one
-SELECT first_position, last_position, hour, version, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty FROM archive_blocks ORDER BY first_position DESC LIMIT 1
+SELECT first_position, last_position, hour, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale, dirty FROM archive_blocks ORDER BY first_position DESC LIMIT 1
 `
 
 // The last block.
@@ -935,7 +1056,6 @@ func (q *Queries) ArchiveTail(ctx context.Context) (ArchiveBlock, error) {
 		&i.FirstPosition,
 		&i.LastPosition,
 		&i.Hour,
-		&i.Version,
 		&i.Object,
 		&i.Sha256,
 		&i.Bytes,
@@ -1000,8 +1120,8 @@ func (q *Queries) ArchiveVersions(ctx context.Context) (ArchiveVersionsRow, erro
 }
 
 const restoreAdopt = `-- name: RestoreAdopt :exec
-UPDATE archive SET log_id = gen_random_uuid()::text, manifest = $1, position = $2, written_at = NULL,
-    state_version = '', tables = '[]', looked_to = 0, made_with = '', continues = $3
+UPDATE archive SET log_id = gen_random_uuid()::text, manifest = $1, numbered = $1, position = $2, written_at = NULL,
+    state_version = '', tables = '[]', looked_to = 0, made_with = '', continues = $3, orphans = true
 `
 
 type RestoreAdoptParams struct {
@@ -1026,15 +1146,14 @@ func (q *Queries) RestoreBegin(ctx context.Context, manifest string) error {
 }
 
 const restoreBlock = `-- name: RestoreBlock :exec
-INSERT INTO archive_blocks (first_position, last_position, hour, version, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false)
+INSERT INTO archive_blocks (first_position, last_position, hour, object, sha256, bytes, events, content_bytes, oldest_at, newest_at, stale)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, false)
 `
 
 type RestoreBlockParams struct {
 	FirstPosition int64
 	LastPosition  int64
 	Hour          time.Time
-	Version       int32
 	Object        string
 	Sha256        []byte
 	Bytes         int64
@@ -1049,7 +1168,6 @@ func (q *Queries) RestoreBlock(ctx context.Context, arg RestoreBlockParams) erro
 		arg.FirstPosition,
 		arg.LastPosition,
 		arg.Hour,
-		arg.Version,
 		arg.Object,
 		arg.Sha256,
 		arg.Bytes,

@@ -206,8 +206,7 @@ func (q *Queries) StreamHolderEnd(ctx context.Context, arg StreamHolderEndParams
 }
 
 const streamList = `-- name: StreamList :many
-SELECT s.name, s.destination, s.position, h.position AS head, s.sent, s.created_at, s.moved_at,
-       (SELECT count(*) FROM stream_omissions o WHERE o.stream = s.name) AS omitted,
+SELECT s.name, s.destination, s.position, h.position AS head, s.sent, s.omitted, s.created_at, s.moved_at,
        coalesce((SELECT e.received_at FROM events e WHERE e.position > s.position AND s.position < h.position
                  ORDER BY e.position LIMIT 1), now())::timestamptz AS waits_since
 FROM streams s, log_head h
@@ -220,9 +219,9 @@ type StreamListRow struct {
 	Position    int64
 	Head        int64
 	Sent        int64
+	Omitted     int64
 	CreatedAt   time.Time
 	MovedAt     time.Time
-	Omitted     int64
 	WaitsSince  time.Time
 }
 
@@ -241,9 +240,9 @@ func (q *Queries) StreamList(ctx context.Context) ([]StreamListRow, error) {
 			&i.Position,
 			&i.Head,
 			&i.Sent,
+			&i.Omitted,
 			&i.CreatedAt,
 			&i.MovedAt,
-			&i.Omitted,
 			&i.WaitsSince,
 		); err != nil {
 			return nil, err
@@ -273,13 +272,14 @@ func (q *Queries) StreamLook(ctx context.Context, name string) (StreamLookRow, e
 }
 
 const streamMove = `-- name: StreamMove :execrows
-UPDATE streams SET position = $1, sent = sent + $2, moved_at = now()
-WHERE name = $3 AND position = $4
+UPDATE streams SET position = $1, sent = sent + $2, omitted = omitted + $3, moved_at = now()
+WHERE name = $4 AND position = $5
 `
 
 type StreamMoveParams struct {
 	ToPosition   int64
 	Sent         int64
+	Omitted      int64
 	Name         string
 	FromPosition int64
 }
@@ -289,6 +289,7 @@ func (q *Queries) StreamMove(ctx context.Context, arg StreamMoveParams) (int64, 
 	result, err := q.db.Exec(ctx, streamMove,
 		arg.ToPosition,
 		arg.Sent,
+		arg.Omitted,
 		arg.Name,
 		arg.FromPosition,
 	)
@@ -331,6 +332,17 @@ func (q *Queries) StreamOmissionList(ctx context.Context, arg StreamOmissionList
 		return nil, err
 	}
 	return items, nil
+}
+
+const streamOmissionsForget = `-- name: StreamOmissionsForget :exec
+DELETE FROM stream_omissions o WHERE o.stream = $1 AND o.position <= (
+    SELECT n.position FROM stream_omissions n WHERE n.stream = $1 ORDER BY n.position DESC OFFSET 10000 LIMIT 1)
+`
+
+// All but the last 10,000.
+func (q *Queries) StreamOmissionsForget(ctx context.Context, stream string) error {
+	_, err := q.db.Exec(ctx, streamOmissionsForget, stream)
+	return err
 }
 
 const streamOmit = `-- name: StreamOmit :exec
@@ -415,4 +427,34 @@ SELECT pg_advisory_unlock(hashtextextended('rapport stream ' || $1::text, 0))
 func (q *Queries) StreamUnlock(ctx context.Context, name string) error {
 	_, err := q.db.Exec(ctx, streamUnlock, name)
 	return err
+}
+
+const streamsHeld = `-- name: StreamsHeld :many
+SELECT s.name FROM streams s
+WHERE EXISTS (
+    SELECT FROM pg_catalog.pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+      AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended('rapport stream ' || s.name, 0))
+`
+
+// The streams that somebody sends: see StreamHolderEnd.
+func (q *Queries) StreamsHeld(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, streamsHeld)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
