@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -264,6 +265,15 @@ func (w *rawWire) ask(request string) (status int, header http.Header, body stri
 	if err != nil {
 		w.close()
 		return 0, nil, "", err
+	}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") { // it has no end
+		first := make([]byte, 4096)
+		n, err := response.Body.Read(first)
+		w.close()
+		if errors.Is(err, io.EOF) {
+			err = nil // as of a HEAD
+		}
+		return response.StatusCode, response.Header, string(first[:n]), err
 	}
 	text, err := io.ReadAll(response.Body)
 	if err != nil || response.Close {
