@@ -69,6 +69,8 @@ func (s *subject) lists(ctx context.Context, session string) ([]question, error)
 		get("sessions, page 1,000 by cursor", 2, "/sessions?cursor="+deep),
 		get("sessions of the biggest agent", 2, "/sessions?agent_id="+history.BiggestAgent),
 		get("sessions of the smallest agent", 2, "/sessions?agent_id="+history.SmallestAgent),
+		get("a session", 0, "/sessions/"+session),
+		get("its messages", 0, "/sessions/"+session+"/messages"),
 		get("a session with its messages", 2, "/sessions/"+session, "/sessions/"+session+"/messages"),
 		get("sessions from 30 days ago on, oldest first", 0, "/sessions?sort=started_at&from="+recent),
 		get("open sessions", 0, "/sessions?status=open"),
