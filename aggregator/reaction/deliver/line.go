@@ -28,6 +28,7 @@ type way struct {
 
 	mu        sync.Mutex
 	waitUntil time.Time // the destination has asked for it; guarded by mu
+	toldAt    time.Time // when the log last told of a failure; guarded by mu
 }
 
 // newLine makes a line. It takes the way of the one that there was (nil: none) if that
@@ -87,6 +88,21 @@ func (l *line) release() {
 	}
 }
 
+// tellEvery is how often the log tells that a destination fails: a wrong address is to be
+// seen at once, and not only when the first delivery is dead; but not again and again.
+const tellEvery = 5 * time.Minute
+
+// mayTell is whether the log should tell of a failure, which it then has.
+func (l *line) mayTell(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.toldAt.IsZero() && now.Sub(l.toldAt) < tellEvery {
+		return false
+	}
+	l.toldAt = now
+	return true
+}
+
 // maxWait is the longest that a destination can make us wait.
 const maxWait = 10 * time.Minute
 
@@ -122,5 +138,5 @@ func (t *tempo) retryIn(attempt int) time.Duration {
 
 // spread is a time, longer or shorter by a quarter at most.
 func spread(d time.Duration) time.Duration {
-	return d - d/4 + rand.N(d/2+1)
+	return d - d/4 + rand.N(d/2+1) // #nosec G404 -- nobody gains from guessing it
 }
