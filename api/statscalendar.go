@@ -153,7 +153,7 @@ func firstInstant(date time.Time, place *time.Location) time.Time {
 	t := date.Add(-26 * time.Hour).In(place) // earlier by date everywhere
 	for {
 		_, offset := t.Zone()
-		begin, end := t.ZoneBounds()
+		begin, end := zoneBounds(t)
 		first := date.Add(-time.Duration(offset) * time.Second).In(place)
 		if first.Before(begin) {
 			first = begin
@@ -163,4 +163,15 @@ func firstInstant(date time.Time, place *time.Location) time.Time {
 		}
 		t = end
 	}
+}
+
+// zoneBounds are from when until when a place's offset holds that does at an instant. Where
+// the time zone database has a rule for it, the standard library takes each year to end
+// after 365 days: on the last day of a leap year what it calls the end is past.
+func zoneBounds(t time.Time) (begin, end time.Time) {
+	begin, end = t.ZoneBounds()
+	if !end.IsZero() && !end.After(t) {
+		_, end = t.Add(24 * time.Hour).ZoneBounds()
+	}
+	return begin, end
 }

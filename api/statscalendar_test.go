@@ -139,3 +139,24 @@ func TestAutoMakesAboutFiftyBuckets(t *testing.T) {
 		}
 	}
 }
+
+// Behind the years that the time zone database lists, as behind those that a small one
+// does, there is a rule, by which the standard library takes a leap year for too short.
+func TestTheLastDayOfALeapYearBeginsWhereARuleTellsTheTime(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string][]string{
+		"America/New_York": {"2040-12-31T00:00:00-05:00", "2041-01-01T00:00:00-05:00", "2041-01-02T00:00:00-05:00"},
+		"Europe/Berlin":    {"2040-12-31T00:00:00+01:00", "2041-01-01T00:00:00+01:00", "2041-01-02T00:00:00+01:00"},
+		"Pacific/Auckland": {"2040-12-31T00:00:00+13:00", "2041-01-01T00:00:00+13:00", "2041-01-02T00:00:00+13:00"},
+	} {
+		place := placeNamed(t, name)
+		starts, ok := intervalNamed("day").starts(instant(t, want[0]), instant(t, want[2]).Add(time.Hour), place)
+		var got []string
+		for _, start := range starts {
+			got = append(got, start.Format(time.RFC3339))
+		}
+		if !ok || !slices.Equal(got, want) {
+			t.Errorf("%s: %q\nwant %q", name, got, want)
+		}
+	}
+}
