@@ -388,6 +388,8 @@ func TestASignInLeadsToPagesOfOursAlone(t *testing.T) {
 		`/ui/\..\..\/evil.example`:   "/",
 		"/ui/../../evil":             "/",
 		"/ui//evil.example":          "/",
+		"/ui/%2e%2E/webhook":         "/",
+		"/ui/.%2e/webhook":           "/",
 		"/\tevil":                    "/",
 		"javascript:alert(1)":        "/",
 		"/sessions":                  "/",

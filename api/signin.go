@@ -82,7 +82,8 @@ func backTo(next string) string {
 		return homePath
 	}
 	escaped := u.EscapedPath()
-	if !dashboard.IsPath(escaped) || dashboard.IsOpen(escaped) || path.Clean(escaped) != escaped {
+	dots := strings.NewReplacer("%2e", ".", "%2E", ".").Replace(escaped) // browsers take them for the same
+	if !dashboard.IsPath(escaped) || dashboard.IsOpen(escaped) || path.Clean(dots) != dots {
 		return homePath
 	}
 	u.Fragment, u.RawFragment = "", ""

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rapport/api/access"
@@ -290,4 +291,30 @@ func TestWhatADeadLettersButtonDidIsToldInOurWords(t *testing.T) {
 	if page := shown(t, api, admin, deadLettersPath+"?done=retry&n=%3Cb%3E"); strings.Contains(page, "<b>") {
 		t.Error("the address's own words are shown")
 	}
+}
+
+func TestAPageDoesNotWaitForADatabaseThatIsFrozen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, err := New(Options{
+			API:      http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+			Now:      func() time.Time { return testNow },
+			IsSecure: func(*http.Request) bool { return false },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range pages {
+			began := time.Now()
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, strings.ReplaceAll(pages[i].path, "{session_id}", "s"), http.NoBody)
+			d.show(&pages[i]).ServeHTTP(w, r.WithContext(access.With(r.Context(), admin)))
+			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "has not answered") {
+				t.Errorf("%s: %d %s", pages[i].path, w.Code, w.Body)
+			}
+			if took := time.Since(began); took > 2*askFor {
+				t.Errorf("%s took %v", pages[i].path, took)
+			}
+		}
+	})
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,20 +91,33 @@ func (r *Request) ask(method, path string, query url.Values, into any) error {
 	return nil
 }
 
+// askFor is for how long a question of a page is waited for: a database that is frozen
+// answers nothing, and refuses nothing either.
+const askFor = 20 * time.Second
+
 // answer is what the API answers, whatever its status is.
 func (r *Request) answer(method, path string, query url.Values) (*recorder, error) {
 	target := path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	question, err := http.NewRequestWithContext(r.Context(), method, target, http.NoBody)
+	ctx := r.Context()
+	if method == http.MethodGet { // a change that takes long is better done than given up
+		limited, cancel := context.WithTimeout(ctx, askFor)
+		defer cancel()
+		ctx = limited
+	}
+	question, err := http.NewRequestWithContext(ctx, method, target, http.NoBody)
 	if err != nil {
 		return nil, &Failure{Status: http.StatusNotFound, Detail: "there is nothing at this address"}
 	}
 	question.RequestURI, question.Host, question.RemoteAddr, question.TLS = target, r.Host, r.RemoteAddr, r.TLS
 	question.Header = r.headers()
 	told := &recorder{header: http.Header{}, status: http.StatusOK}
-	return told, told.record(r.api, question)
+	if err = told.record(r.api, question); errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
+		err = &Failure{Status: http.StatusServiceUnavailable, Detail: "the database has not answered for " + duration(askFor.Seconds())}
+	}
+	return told, err
 }
 
 // ownHeaders are those that are about the page, and not about who asks for it.

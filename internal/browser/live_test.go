@@ -8,6 +8,7 @@ import (
 
 	"rapport"
 	"rapport/api/webhook"
+	"rapport/store"
 )
 
 // wantLive waits until the page hears what happens.
@@ -89,4 +90,23 @@ func (s *site) append(t *testing.T, body string) {
 	if _, err := s.db.Append(t.Context(), []*rapport.Event{&event}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestWhatIsErasedLeavesThePageOfItsSession(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.deliver(t, said("A", "s1", "user", "my secret", time.Now()))
+	s.folded(t)
+	r := open(t, wide)
+	r.goTo(s.url + "/ui/sessions/s1")
+	r.wantLive()
+	plan, err := s.db.PlanErasure(t.Context(), store.ErasureRequest{Kind: store.EraseSession, SessionID: "s1", By: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Erase(t.Context(), plan, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.until("document.querySelector('#live')?.dataset.erased === '' && !document.body.textContent.includes('my secret')")
+	r.wantQuiet()
 }

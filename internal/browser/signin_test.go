@@ -42,6 +42,9 @@ func TestWhoSignsInComesBackToThePageThatWasAskedFor(t *testing.T) {
 	if at := value[string](r, "location.pathname + location.search"); at != deadLetters+"?tz=Asia%2FTokyo" {
 		t.Errorf("the reader is at %s", at)
 	}
+	if cut := value[int](r, "(name => name.scrollWidth - name.clientWidth)(document.querySelector('.who .soft'))"); cut > 0 {
+		t.Errorf("of the key's name, %d pixels are cut off", cut)
+	}
 	if buttons := value[int](r, "document.querySelectorAll('main button').length"); buttons != 0 {
 		t.Errorf("who may only read finds %d buttons", buttons)
 	}

@@ -489,7 +489,9 @@
           if (e.event_type === 'chat.push') untold++;
         },
         session(s) {
-          if (Date.parse(s.started_at) === config.started) changed = s;
+          if (Date.parse(s.started_at) !== config.started) return;
+          if (s.erased_at && !('erased' in root.dataset)) location.reload(); // nothing of it is to be shown any more
+          else changed = s;
         },
         draw() {
           const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
