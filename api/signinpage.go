@@ -47,7 +47,7 @@ var signinTemplate = template.Must(template.New("signin").Parse(`<!doctype html>
 <input type="hidden" name="next" value="{{.Next}}">
 <button type="submit">Sign in</button>
 </form>
-<p class="soft">Whoever runs this server makes a key with <code>rapport key create</code>.</p>
+<p class="soft">Whoever runs this server makes a key with <code>rapport key create --name … --scope read,live</code>.</p>
 {{end}}</main>
 </body>
 </html>

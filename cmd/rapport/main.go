@@ -48,7 +48,7 @@ type cli struct {
 	DB          dbCmd       `cmd:"" name:"db" help:"The database behind the server."`
 	Heal        healCmd     `cmd:"" help:"Fetch from the sender's own record what its webhooks lost."`
 	Quarantine  quarantine  `cmd:"" help:"Deliveries that were authentic but are no event."`
-	DeadLetters deadLetters `cmd:"" help:"Events that could not be folded into their session."`
+	DeadLetters deadLetters `cmd:"" help:"Dead letters: events that could not be folded, and deliveries that no destination took."`
 	SQL         sqlCmd      `cmd:"" name:"sql" help:"Run a statement of your own on the tables of analytics, as POST /sql does."`
 	Key         keyCmd      `cmd:"" help:"API keys: who may read and steer over HTTP."`
 	Source      sourceCmd   `cmd:"" help:"Webhook sources: who may deliver, and how that is proven."`

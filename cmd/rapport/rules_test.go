@@ -117,4 +117,7 @@ func TestRulesAreTriedOnTheLog(t *testing.T) {
 			t.Errorf("%s: %s", wrong, out)
 		}
 	}
+	if _, _, err := try("--to=yesterday"); err == nil || !strings.Contains(err.Error(), "2026-09-01") || !strings.Contains(err.Error(), "position") {
+		t.Errorf("what can be written is not told: %v", err)
+	}
 }

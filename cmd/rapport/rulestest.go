@@ -59,8 +59,11 @@ func (c *rulesTestCmd) Run(ctx context.Context, io streams) error {
 		if err := replay.run(ctx); err != nil {
 			return err
 		}
+		if err := replay.out.Flush(); err != nil { // before the sum, where both go to a terminal
+			return err
+		}
 		replay.sum(set, io.Err)
-		return replay.out.Flush()
+		return nil
 	})
 }
 
@@ -130,7 +133,7 @@ func (l logTimes) place(ctx context.Context, flag, text string) (int64, time.Tim
 	}
 	at, err := parseMoment(flag, text)
 	if err != nil {
-		return 0, at, err
+		return 0, at, fmt.Errorf("%w, or a position of the log", err)
 	}
 	n, err := l.positionAt(ctx, at)
 	return n, at, err

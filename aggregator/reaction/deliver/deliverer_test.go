@@ -100,7 +100,8 @@ func TestWhatFailsIsTriedAgainUnderTheSameID(t *testing.T) {
 	t.Parallel()
 	db, p := storetest.New(t), newPeer(t)
 	p.answers(status(500))
-	d, _ := begin(t, db, settings(p.destination("crm")), fast)
+	log := new(notes)
+	d, _ := beginLogged(t, db, settings(p.destination("crm")), fast, slog.New(slog.NewTextHandler(log, nil)))
 	enqueue(t, db, some("crm", 1)...)
 	for range 3 {
 		if got := p.next(t); got.id != "d1" {
@@ -112,6 +113,9 @@ func TestWhatFailsIsTriedAgainUnderTheSameID(t *testing.T) {
 	counted := testutil.ToFloat64(d.counts.attempts.WithLabelValues("crm", resultFailed))
 	if counted < 3 || testutil.ToFloat64(d.counts.attempts.WithLabelValues("crm", resultDelivered)) != 1 {
 		t.Errorf("%v failures are counted", counted)
+	}
+	if told := log.String(); strings.Count(told, "a delivery failed") != 1 || !strings.Contains(told, "answered 500") {
+		t.Errorf("the log is to tell of it at once, and once:\n%s", told)
 	}
 }
 

@@ -91,7 +91,7 @@ func (w *worker) judge(line *line, job *river.Job[store.DeliveryJob], delivery *
 	case errors.Is(err, errUnrenderable):
 		line.release()
 		w.counts.count(line, resultDead)
-		w.log(delivery, job, "a delivery is dead", err)
+		w.log(slog.LevelError, delivery, job, "a delivery is dead", err)
 		return river.JobCancel(err)
 	case !errors.As(err, &failed): // we are called back
 		line.release()
@@ -104,15 +104,18 @@ func (w *worker) judge(line *line, job *river.Job[store.DeliveryJob], delivery *
 	}
 	if job.Attempt >= job.MaxAttempts {
 		w.counts.count(line, resultDead)
-		w.log(delivery, job, "a delivery is dead", err)
+		w.log(slog.LevelError, delivery, job, "a delivery is dead", err)
 	} else {
 		w.counts.count(line, resultFailed)
+		if line.mayTell(time.Now()) {
+			w.log(slog.LevelWarn, delivery, job, "a delivery failed, trying again", err)
+		}
 	}
 	return err
 }
 
-func (w *worker) log(delivery *Delivery, job *river.Job[store.DeliveryJob], message string, err error) {
-	w.logger.Error(message, "destination", delivery.Destination, "rule", delivery.Rule, "id", delivery.ID,
+func (w *worker) log(level slog.Level, delivery *Delivery, job *river.Job[store.DeliveryJob], message string, err error) {
+	w.logger.Log(context.Background(), level, message, "destination", delivery.Destination, "rule", delivery.Rule, "id", delivery.ID,
 		"attempts", job.Attempt, "error", err)
 }
 
