@@ -44,6 +44,10 @@ WHERE d.job_id = j.id AND j.state IN ('discarded', 'cancelled')
   AND (@every::boolean OR j.id = ANY(@job_ids::bigint[]))
 RETURNING j.id;
 
+-- name: ReactionAwait :exec
+-- What an erasure holds, too.
+SELECT FROM followers WHERE name = 'reaction' FOR UPDATE;
+
 -- name: ReactionHold :exec
 SELECT hold_reaction();
 

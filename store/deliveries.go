@@ -76,6 +76,29 @@ func (db *DB) Enqueue(ctx context.Context, deliveries ...Delivery) (added int, e
 	return added, err
 }
 
+// ErrErasedMeanwhile says that something was erased since it was read what is to be delivered.
+var ErrErasedMeanwhile = errors.New("something was erased meanwhile: start again, what was enqueued is not enqueued twice")
+
+// EnqueueOf is Enqueue of what was read while the log had a generation: see LiveState. It
+// is ErrErasedMeanwhile if the log has another one now.
+func (db *DB) EnqueueOf(ctx context.Context, generation int64, deliveries ...Delivery) (added int, err error) {
+	err = db.inTx(ctx, func(q *dbsqlc.Queries) error {
+		if err := q.ReactionAwait(ctx); err != nil {
+			return err
+		}
+		head, err := q.LogHeadGet(ctx)
+		if err != nil {
+			return err
+		}
+		if head.Generation != generation {
+			return ErrErasedMeanwhile
+		}
+		added, err = enqueue(ctx, q, deliveries)
+		return err
+	})
+	return added, err
+}
+
 func enqueue(ctx context.Context, q *dbsqlc.Queries, deliveries []Delivery) (int, error) {
 	wanted, params := jobsOf(deliveries)
 	if len(wanted) == 0 {

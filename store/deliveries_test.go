@@ -240,3 +240,21 @@ func TestEveryDestinationHasAQueueOfItsOwn(t *testing.T) {
 		t.Error(queue)
 	}
 }
+
+func TestNothingIsEnqueuedOfWhatWasErasedMeanwhile(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t)
+	state, err := db.LiveState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	delivery := store.Delivery{ID: "r:d:1", Rule: "r", Destination: "d", Body: []byte(`{}`)}
+	if added, err := db.EnqueueOf(t.Context(), state.Generation, delivery); err != nil || added != 1 {
+		t.Errorf("%d, %v", added, err)
+	}
+	db.Exec(t, "rapport_owner", "UPDATE log_head SET generation = generation + 1")
+	delivery.ID = "r:d:2"
+	if added, err := db.EnqueueOf(t.Context(), state.Generation, delivery); !errors.Is(err, store.ErrErasedMeanwhile) || added != 0 {
+		t.Errorf("%d, %v", added, err)
+	}
+}

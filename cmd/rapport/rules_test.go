@@ -112,6 +112,14 @@ func TestRulesAreTriedOnTheLog(t *testing.T) {
 		!strings.HasPrefix(stderr, "3 events, positions 1 to 3:\n       2  angry\n       1  third\n       1  closed\n       0  changed\n") {
 		t.Errorf("%s%s", out, stderr)
 	}
+	for _, enqueued := range []string{"2 new", "0 new"} { // the second time it is there
+		if _, stderr, err := try("--send", "--from=3", "--to=3"); err != nil || !strings.Contains(stderr, "enqueued for the servers with --rules: "+enqueued) {
+			t.Errorf("%v, %s", err, stderr)
+		}
+	}
+	if tally, err := db.DeliveryTally(t.Context()); err != nil || tally["ops"].Waiting != 2 {
+		t.Errorf("%+v, %v", tally, err)
+	}
 	for _, wrong := range []string{"--from=6", "--to=yesterday", "--from=3 --to=2", "--from=0"} {
 		if out, _, err := try(strings.Fields(wrong)...); err == nil || out != "" {
 			t.Errorf("%s: %s", wrong, out)

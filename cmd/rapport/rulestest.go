@@ -23,6 +23,7 @@ type rulesTestCmd struct {
 	File string `arg:"" type:"path" help:"The file, such as rules.yaml."`
 	From string `placeholder:"POSITION|TIME" help:"From this position of the log on, or from this receipt on: RFC 3339, or a day (2026-09-01) or month (2026-09) in UTC. Default: the begin of the log."`
 	To   string `placeholder:"POSITION|TIME" help:"Up to, and with, this position; or up to, and without, this receipt. Default: the end of the log, and now."`
+	Send bool   `help:"Have it sent, by the servers that run with --rules and have destinations of these names: what waits, is dead, or was sent within a day is not sent again."`
 	JSON bool   `name:"json" help:"One JSON object a line, with what the destination would have been told."`
 }
 
@@ -33,7 +34,8 @@ the log's own receipts: sessions open and close, and metrics are looked at every
 What rules look back at (windows, throttles, what was said before, open sessions) is read from before the stretch.
 Where receipts are not in the order of the log, since a spool came late, a time is found as well as that allows.
 What was erased, or has gone for its age, fires nothing. The environment variables that the file names must be
-set, though nothing is sent.`
+set, though nothing is sent but with --send: then what would have fired does fire, under the ids that it would
+have had.`
 }
 
 // Run replays.
@@ -55,11 +57,18 @@ func (c *rulesTestCmd) Run(ctx context.Context, io streams) error {
 			db: db, stretch: s, out: bufio.NewWriter(io.Out), asJSON: c.JSON, withPayload: set.Needs().Payload,
 			fired: make(map[string]int), asked: make(map[store.Conversation]bool),
 		}
+		if c.Send {
+			state, err := db.LiveState(ctx)
+			if err != nil {
+				return err
+			}
+			replay.send = &sending{db: db, generation: state.Generation}
+		}
 		replay.rehearsal = rules.NewRehearsal(set, rapport.NewFold(settings), replay.history)
 		if err := replay.run(ctx); err != nil {
 			return err
 		}
-		if err := replay.out.Flush(); err != nil { // before the sum, where both go to a terminal
+		if err := errors.Join(replay.send.flush(ctx), replay.out.Flush()); err != nil { // before the sum, where both go to a terminal
 			return err
 		}
 		replay.sum(set, io.Err)
@@ -175,6 +184,7 @@ type rulesReplay struct {
 	out         *bufio.Writer
 	asJSON      bool
 	withPayload bool
+	send        *sending // nil: nothing is sent
 
 	events int
 	fired  map[string]int
@@ -201,7 +211,7 @@ func (r *rulesReplay) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.show(firings)
+	return r.show(ctx, firings)
 }
 
 func (r *rulesReplay) play(ctx context.Context, e *store.StoredEvent) error {
@@ -219,7 +229,7 @@ func (r *rulesReplay) play(ctx context.Context, e *store.StoredEvent) error {
 	if err != nil {
 		return err
 	}
-	return r.show(firings)
+	return r.show(ctx, firings)
 }
 
 // history reads what came of a conversation before. What the replay itself has seen
@@ -264,14 +274,14 @@ type firedLine struct {
 	Data        json.RawMessage `json:"data"`
 }
 
-func (r *rulesReplay) show(firings []rules.Firing) error {
+func (r *rulesReplay) show(ctx context.Context, firings []rules.Firing) error {
 	for i := range firings {
 		f := &firings[i]
 		if !r.isTold(f) {
 			continue
 		}
 		r.fired[f.Rule]++
-		if err := r.line(f); err != nil {
+		if err := errors.Join(r.line(f), r.send.add(ctx, f)); err != nil {
 			return err
 		}
 	}
@@ -296,6 +306,9 @@ func (r *rulesReplay) sum(set *rules.Set, out io.Writer) {
 	_, _ = fmt.Fprintf(out, "%s, positions %d to %d:\n", plural(r.events, "event"), r.from, r.to)
 	for _, rule := range set.Rules() {
 		_, _ = fmt.Fprintf(out, "%8d  %s\n", r.fired[rule.Name], rule.Name)
+	}
+	if r.send != nil {
+		_, _ = fmt.Fprintf(out, "enqueued for the servers with --rules: %d new\n", r.send.added)
 	}
 	failed := r.rehearsal.Failed()
 	for _, rule := range slices.Sorted(maps.Keys(failed)) {

@@ -299,6 +299,16 @@ func (q *Queries) DeliveryTally(ctx context.Context) ([]DeliveryTallyRow, error)
 	return items, nil
 }
 
+const reactionAwait = `-- name: ReactionAwait :exec
+SELECT FROM followers WHERE name = 'reaction' FOR UPDATE
+`
+
+// What an erasure holds, too.
+func (q *Queries) ReactionAwait(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, reactionAwait)
+	return err
+}
+
 const reactionHold = `-- name: ReactionHold :exec
 SELECT hold_reaction()
 `
