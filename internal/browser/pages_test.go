@@ -53,11 +53,16 @@ func TestEveryPageIsUsable(t *testing.T) {
 				path = value[string](r, "(({pathname, search}) => pathname + search)(document.querySelector('main tbody a'))")
 			}
 			r.goTo(s.url + path)
+			value[bool](r, pressPause) // nothing is to change by itself while the key Tab goes round
 			r.wantKeyboard()
+			value[bool](r, pressPause)
 			r.walk(name)
 		})
 	}
 }
+
+// pressPause stops what is live on a page, or has it go on.
+const pressPause = `(document.getElementById("pause")?.click(), true)`
 
 // looks are those in which each page is looked at: everything that depends on one of
 // them is in the first two, and the others make pictures.
