@@ -255,11 +255,31 @@ func (s *scrubber) recycle(ctx context.Context) error {
 	defer func() {
 		_ = s.run(context.WithoutCancel(ctx), "ALTER SYSTEM RESET wal_recycle", "SELECT pg_reload_conf()")
 	}()
+	if err := s.awaitNoRecycling(ctx); err != nil {
+		return err
+	}
 	var last string
 	if err := s.conn.QueryRow(ctx, "SELECT max(name) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'").Scan(&last); err != nil {
 		return err
 	}
 	return s.passSegments(ctx, last)
+}
+
+// awaitNoRecycling waits until the setting is in force. A checkpoint that begins before may
+// still use old segments again, under greater names than there were: so one is made here.
+func (s *scrubber) awaitNoRecycling(ctx context.Context) error {
+	for deadline := time.Now().Add(scrubPatience); ; {
+		var setting string
+		if err := s.conn.QueryRow(ctx, "SELECT current_setting('wal_recycle')").Scan(&setting); err != nil {
+			return err
+		}
+		if setting == "off" || time.Now().After(deadline) {
+			return s.run(ctx, "CHECKPOINT")
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // passSegments writes WAL until there is none up to a segment.

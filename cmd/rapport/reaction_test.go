@@ -188,10 +188,19 @@ func sketches(now float64) map[string]sketch {
 	}
 }
 
+// awaitRules waits until rules are asked: what came before is not told.
+func awaitRules(t *testing.T, db *storetest.Database) {
+	t.Helper()
+	eventually(t, "the rules are asked", func() bool {
+		return db.TryExec(t.Context(), "rapport_owner", "SELECT 1 / (SELECT begun::integer FROM reaction_state)") == nil
+	})
+}
+
 func TestEachSketchIsToldToThoseOutside(t *testing.T) {
 	t.Parallel()
 	db, others := storetest.New(t), newOutside(t)
 	p := serve(t, []string{"--rules", shippedRules}, append(others.environment(), "RAPPORT_DATABASE_URL="+db.URL("rapport_server"))...)
+	awaitRules(t, db)
 	now := float64(time.Now().Unix())
 	all := sketches(now)
 	posted := 0
@@ -322,18 +331,20 @@ func TestDeliveriesOutliveTheirServerAndTheirDestination(t *testing.T) {
 	}
 	others.set(true)
 	first := serve(t, nil, env...)
+	awaitRules(t, db)
 	send(first, "the destination is away ")
 	eventually(t, "it was tried in vain", func() bool { return others.called("/tell") >= 5 })
 	first.kill()
-	// A minute passes: what was under way is found, as the tests of deliver have it.
-	db.Exec(t, "rapport_server", "UPDATE river_job SET state = 'retryable' WHERE state = 'running'")
+	killed := time.Now()
 	others.set(false)
 	second := serve(t, nil, env...)
 	send(second, "all are back ")
 	eventually(t, "all have arrived", func() bool {
-		// Hours pass: what waits for its next attempt has waited enough.
+		// Hours pass: what waits for its next attempt has waited enough, and what was under way
+		// at the kill is found, as the tests of deliver have it.
 		db.Exec(t, "rapport_server", `UPDATE river_job SET state = 'available', scheduled_at = now()
-			WHERE id IN (SELECT id FROM river_job WHERE state IN ('retryable', 'scheduled') FOR UPDATE SKIP LOCKED)`)
+			WHERE id IN (SELECT id FROM river_job
+				WHERE state IN ('retryable', 'scheduled') OR state = 'running' AND attempted_at < $1 FOR UPDATE SKIP LOCKED)`, killed)
 		return len(others.of("/tell")) >= 2*each
 	})
 	texts := make(map[string]bool)
@@ -358,6 +369,7 @@ func TestADestinationThatHangsKeepsNobodyWaiting(t *testing.T) {
 	db, others := storetest.New(t), newOutside(t)
 	env := append(others.environment(), "RAPPORT_DATABASE_URL="+db.URL("rapport_server"))
 	p := serve(t, []string{"--rules", rulesFile(t, echoRules(others.URL, "echo", "hanging", "quick"))}, env...)
+	awaitRules(t, db)
 	p.post(chat("s", "the first", 1790607253))
 	eventually(t, "one hangs", func() bool { return others.called("/hanging") == 1 })
 	const more = 40
@@ -375,6 +387,10 @@ func TestRulesAreReloadedWhileTheServerRuns(t *testing.T) {
 	others := newOutside(t)
 	file := rulesFile(t, echoRules(others.URL, "first", "tell"))
 	p := serve(t, []string{"--rules", file}, others.environment()...) // with a Postgres of its own
+	eventually(t, "the rules are asked", func() bool { // what came before is not told
+		p.post(chat("before", fmt.Sprint("message 0.", time.Now()), 1790607253))
+		return len(others.of("/tell")) > 0
+	})
 	n := 0
 	tells := func(rule string) {
 		t.Helper()
