@@ -387,7 +387,7 @@ func TestRulesAreReloadedWhileTheServerRuns(t *testing.T) {
 	others := newOutside(t)
 	file := rulesFile(t, echoRules(others.URL, "first", "tell"))
 	p := serve(t, []string{"--rules", file}, others.environment()...) // with a Postgres of its own
-	eventually(t, "the rules are asked", func() bool { // what came before is not told
+	eventually(t, "the rules are asked", func() bool {                // what came before is not told
 		p.post(chat("before", fmt.Sprint("message 0.", time.Now()), 1790607253))
 		return len(others.of("/tell")) > 0
 	})
