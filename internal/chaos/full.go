@@ -114,7 +114,7 @@ func fullDisk(ctx context.Context, t *Trial) error {
 }
 
 // untilRefused waits for the first 503, and a bit longer. The server has to say that it
-// is not ready then.
+// is not ready then, unless there is room again: then it refuses nothing while it says so.
 func (t *Trial) untilRefused(ctx context.Context, s *server) error {
 	before := t.ledger.tallyNow()
 	if err := t.await(ctx, "503", func(n tally) bool { return n.since(before).Refused > 0 }); err != nil {
@@ -123,7 +123,15 @@ func (t *Trial) untilRefused(ctx context.Context, s *server) error {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := poll(within, func() error {
-		if r, err := s.readiness(ctx); !errors.Is(err, errNotReady) {
+		refused := t.ledger.tallyNow().Refused
+		r, err := s.readiness(ctx)
+		if errors.Is(err, errNotReady) {
+			return nil
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+		if t.ledger.tallyNow().Refused > refused {
 			return fmt.Errorf("the server refuses deliveries and says that it is ready (%+v, %v) %+v", r, err, t.ledger.tallyNow().since(before))
 		}
 		return nil
