@@ -18,7 +18,6 @@ import (
 
 	"rapport/aggregator"
 	"rapport/api"
-	"rapport/internal/heal"
 	"rapport/store"
 	"rapport/store/embedpg"
 	"rapport/store/ingest"
@@ -209,42 +208,13 @@ func (c *serveCmd) assemble(db *store.DB, database *database, up *bringUp, spool
 		up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return sources.Run(ctx) }),
 		&store.Maintenance{DB: db, Quarantine: bounds, Retention: retention, Logger: logger},
 	}
-	followers, err := c.followers(db, watch, metrics, logger)
+	asked, err := c.askedFor(db, watch, up, metrics, mask, logger)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range followers {
-		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return f.Run(ctx) }))
-	}
-	reactions, err := c.reaction(db, watch, up, metrics, logger)
-	if err != nil {
-		return nil, err
-	}
-	s.others = append(s.others, reactions...)
-	if c.HealEvery > 0 {
-		healer, err := c.healer(db, mask, logger)
-		if err != nil {
-			return nil, err
-		}
-		service := &heal.Service{Healer: healer, Every: c.HealEvery, Logger: logger}
-		s.others = append(s.others, up.then(func(ctx context.Context, _ *aggregator.Sessions) error { return service.Run(ctx) }))
-	}
-	archiver, err := c.archiver(db, watch, up, logger)
-	if err != nil {
-		return nil, err
-	}
-	if archiver != nil {
-		s.others = append(s.others, archiver)
-	}
+	s.others = append(s.others, asked...)
 	if database.private != nil {
 		s.others = append(s.others, database.private)
-	}
-	if c.PprofListen != "" {
-		profiles, err := openProfiles(c.PprofListen, logger)
-		if err != nil {
-			return nil, err
-		}
-		s.others = append(s.others, profiles)
 	}
 	sandbox, err := database.sandbox()
 	if err != nil {
