@@ -25,11 +25,10 @@ func fullPostgres(ctx context.Context, t *Trial) error {
 	}
 	return t.unnoticed(ctx, s, func(ctx context.Context) error {
 		before := t.ledger.tallyNow()
-		empty, err := fill(disk, 2<<20)
-		if err != nil {
+		defer empty(disk)
+		if err := fill(disk, 2<<20); err != nil {
 			return err
 		}
-		defer empty()
 		if err := t.await(ctx, "deliveries in the spool", func(n tally) bool { return n.since(before).Spooled > 0 }); err != nil {
 			return err
 		}
@@ -70,7 +69,7 @@ func (t *Trial) fillsUp(ctx context.Context, p *postgres, flag string) error {
 			if err := p.end(syscall.SIGINT); err != nil {
 				return err
 			}
-			if err := t.untilRefused(ctx, s); err != nil {
+			if err := t.untilRefused(ctx, s, func() error { return nil }); err != nil {
 				return err
 			}
 			return p.start(ctx)
@@ -94,17 +93,16 @@ func fullDisk(ctx context.Context, t *Trial) error {
 	}
 	return t.eachRound(ctx, func(ctx context.Context) error {
 		_, err := t.loadWhile(ctx, s, func(*load) error {
-			empty, err := fill(disk, 3<<20)
-			if err != nil {
+			defer empty(disk)
+			if err := fill(disk, 3<<20); err != nil {
 				return err
 			}
-			defer empty()
 			if t.oneIn(2) { // what is left is the spool's then
 				if err := killOf(s.dataDir); err != nil {
 					return err
 				}
 			}
-			return t.untilRefused(ctx, s)
+			return t.untilRefused(ctx, s, func() error { return fill(disk, 0) })
 		})
 		if err != nil {
 			return err
@@ -114,8 +112,9 @@ func fullDisk(ctx context.Context, t *Trial) error {
 }
 
 // untilRefused waits for the first 503, and a bit longer. The server has to say that it
-// is not ready then, unless there is room again: then it refuses nothing while it says so.
-func (t *Trial) untilRefused(ctx context.Context, s *server) error {
+// is not ready then. Where others give room back meanwhile, fillUp takes it again: a server
+// that has room may be ready.
+func (t *Trial) untilRefused(ctx context.Context, s *server, fillUp func() error) error {
 	before := t.ledger.tallyNow()
 	if err := t.await(ctx, "503", func(n tally) bool { return n.since(before).Refused > 0 }); err != nil {
 		return err
@@ -123,16 +122,9 @@ func (t *Trial) untilRefused(ctx context.Context, s *server) error {
 	within, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err := poll(within, func() error {
-		refused := t.ledger.tallyNow().Refused
-		r, err := s.readiness(ctx)
-		if errors.Is(err, errNotReady) {
-			return nil
-		}
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-		if t.ledger.tallyNow().Refused > refused {
-			return fmt.Errorf("the server refuses deliveries and says that it is ready (%+v, %v) %+v", r, err, t.ledger.tallyNow().since(before))
+		if r, err := s.readiness(ctx); !errors.Is(err, errNotReady) {
+			return errors.Join(fillUp(), fmt.Errorf("the server refuses deliveries and says that it is ready (%+v, %v) %+v",
+				r, err, t.ledger.tallyNow().since(before)))
 		}
 		return nil
 	})
@@ -171,20 +163,35 @@ func (t *Trial) await(ctx context.Context, what string, came func(tally) bool) e
 	})
 }
 
+// ballast is what the names of files begin with that only take room.
+const ballast = "ballast-"
+
 // fill leaves so many bytes free on the disk of dir, or fewer since others write to it
-// meanwhile, until empty is called.
-func fill(dir string, leave int64) (empty func(), err error) {
+// meanwhile. What it takes, empty gives back.
+func fill(dir string, leave int64) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
-		return nil, err
+		return err
 	}
-	ballast := filepath.Join(dir, "ballast")
 	size := int64(disk.Bavail)*int64(disk.Bsize) - leave
-	if size > 0 {
-		err = os.WriteFile(ballast, make([]byte, size), 0o600)
+	if size <= 0 {
+		return nil
+	}
+	file, err := os.CreateTemp(dir, ballast)
+	if err == nil {
+		_, err = file.Write(make([]byte, size))
+		err = errors.Join(err, file.Close())
 	}
 	if errors.Is(err, syscall.ENOSPC) {
-		err = nil
+		return nil
 	}
-	return func() { _ = os.Remove(ballast) }, err
+	return err
+}
+
+// empty gives the room back that fill took.
+func empty(dir string) {
+	files, _ := filepath.Glob(filepath.Join(dir, ballast+"*")) // the pattern is well formed
+	for _, file := range files {
+		_ = os.Remove(file)
+	}
 }
