@@ -8,14 +8,14 @@ import "time"
 // log grows quickly, it works a tenth of the time; else as fast as it can.
 type Pace struct {
 	Events   int           // of a step while the log rests
-	Hurried  int           // of a step while it grows quickly
+	Hurried  int           // of a step while it grows quickly, or the sessions are behind
 	IdleRest time.Duration // at the head, so that the next step has something to do
 	Quick    int64         // events a second: from here on the log grows quickly
 	Patience time.Duration // for how long it gives way to the sessions, before it takes a step; for ever if 0
 
 	head      int64 // as it was seen last
 	seen      time.Time
-	isHurried bool      // the log grows quickly
+	isHurried bool      // the log grows quickly, or the sessions are behind
 	waits     time.Time // since when it gives way; zero if it does not
 	most      int       // events of a step, after steps that failed; 0 is no limit
 }
@@ -54,6 +54,7 @@ func (p *Pace) givesWay(behind int64, now time.Time) bool {
 		p.waits = now
 	case p.Patience > 0 && now.Sub(p.waits) >= p.Patience:
 		p.waits = now
+		p.isHurried = true // a small step, since the sessions still come first
 		return false
 	}
 	return true

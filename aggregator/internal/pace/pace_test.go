@@ -42,14 +42,18 @@ func TestWhoComesLastGivesWay(t *testing.T) {
 	}
 }
 
-func TestWhoHasPatienceTakesAStepInTheEnd(t *testing.T) {
+func TestWhoHasPatienceTakesASmallStepInTheEnd(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 9, 28, 12, 0, 0, 0, time.UTC)
 	p := pace.Pace{Events: 2000, Hurried: 500, Quick: 100, Patience: 10 * time.Second}
 	steps := 0
 	for second := range 31 {
-		if p.Limit(1_000_000, 900_000, now.Add(time.Duration(second)*time.Second)) > 0 {
+		switch limit := p.Limit(1_000_000, 900_000, now.Add(time.Duration(second)*time.Second)); limit {
+		case 0:
+		case 500:
 			steps++
+		default:
+			t.Errorf("a step of %d events, want a small one of 500", limit)
 		}
 	}
 	if steps != 3 {
