@@ -3,6 +3,7 @@ package rapport
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"math/bits"
 	"slices"
@@ -76,13 +77,27 @@ func (h *Histogram) MergeAll(others []Histogram) {
 			first, last = min(first, of.bins[0].index), max(last, of.bins[n-1].index)
 		}
 	}
-	var bins []histogramBin
+	h.bins = filledBins(counts[:], first, last)
+}
+
+// filledBins are those from first to last that have a count; nil if none has.
+func filledBins(counts []int64, first, last int16) []histogramBin {
+	filled := 0
+	for index := first; index <= last; index++ {
+		if counts[index] != 0 {
+			filled++
+		}
+	}
+	if filled == 0 {
+		return nil
+	}
+	bins := make([]histogramBin, 0, filled)
 	for index := first; index <= last; index++ {
 		if n := counts[index]; n != 0 {
 			bins = append(bins, histogramBin{index, n})
 		}
 	}
-	h.bins = bins
+	return bins
 }
 
 // Sub takes away what another one has counted.
@@ -160,6 +175,10 @@ func (h Histogram) Quantile(q float64) (int64, bool) {
 
 // nearestRank is ⌈q·n⌉, and at least 1.
 func nearestRank(q float64, n int64) int64 {
+	const parts, most = 1000, 1 << 50 // of a thousandth, all fits into an int64
+	if whole := math.Round(q * parts); whole/parts == q && 0 < q && q <= 1 && n <= most {
+		return (int64(whole)*n + parts - 1) / parts
+	}
 	part, ok := new(big.Rat).SetString(strconv.FormatFloat(q, 'g', -1, 64))
 	if !ok || part.Sign() <= 0 {
 		return 1

@@ -1,8 +1,11 @@
 package rapport_test
 
 import (
+	"fmt"
 	"math"
+	"math/big"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -44,6 +47,24 @@ func TestQuantilesOfSmallIntegersAreExact(t *testing.T) {
 	if got, ok := (rapport.Histogram{}).Quantile(0.5); ok || got != 0 {
 		t.Errorf("of nothing it is %d, %v", got, ok)
 	}
+}
+
+// TestQuantilesAreOfTheNearestRank compares with ⌈q·n⌉ as fractions have it.
+func TestQuantilesAreOfTheNearestRank(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n, part := rapid.Int64Range(1, 127).Draw(t, "n"), rapid.Int64Range(1, 100_000).Draw(t, "part")
+		values := make([]int64, n)
+		for i := range values {
+			values[i] = int64(i) + 1
+		}
+		rank := new(big.Int).Mul(big.NewInt(part), big.NewInt(n))
+		rank.Add(rank, big.NewInt(99_999)).Quo(rank, big.NewInt(100_000))
+		q, _ := strconv.ParseFloat(fmt.Sprintf("%d.%05d", part/100_000, part%100_000), 64)
+		if got, _ := histogramOf(values...).Quantile(q); got != rank.Int64() {
+			t.Errorf("the part %v of %d is the %dth, want the %dth", q, n, got, rank)
+		}
+	})
 }
 
 func TestQuantilesAreWithinOnePercent(t *testing.T) {

@@ -1,6 +1,7 @@
 package rapport
 
 import (
+	"math"
 	"math/big"
 	"slices"
 )
@@ -143,14 +144,26 @@ func quantileMetric(name, description string, q float64, of func(*Totals) Histog
 		of: func(t *Totals) (int64, bool) { return of(t).Quantile(q) }}
 }
 
-// Quotient is num/den in units of the last of some decimals, rounded half away from
-// zero; false if den is 0.
+// Quotient is num/den in units of the last of some decimals, 0 to 18, rounded half away
+// from zero; false if den is 0.
 func Quotient(num, den int64, decimals int) (int64, bool) {
 	if den == 0 {
 		return 0, false
 	}
-	scaled := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
-	scaled.Mul(scaled, big.NewInt(num)).Lsh(scaled, 1)
+	scale := int64(1)
+	for range decimals {
+		scale *= 10
+	}
+	const most = math.MaxInt64 / 4 // of what all below fits into an int64
+	if -most/scale <= num && num <= most/scale && -most <= den && den <= most {
+		half := den
+		if num < 0 != (den < 0) {
+			half = -den
+		}
+		return (2*num*scale + half) / (2 * den), true
+	}
+	scaled := big.NewInt(num)
+	scaled.Mul(scaled, big.NewInt(scale)).Lsh(scaled, 1)
 	divisor := big.NewInt(den)
 	sign := int64(scaled.Sign() * divisor.Sign())
 	scaled.Abs(scaled).Add(scaled, divisor.Abs(divisor))

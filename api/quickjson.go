@@ -137,6 +137,18 @@ func (m *message) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
+func (g *group) appendJSON(b []byte) []byte {
+	b = appendText(b, `{"kind":`, g.Kind)
+	b = appendText(b, `,"key":`, g.Key)
+	if g.ErrorSeverity != nil {
+		b = appendText(b, `,"error_severity":`, *g.ErrorSeverity)
+	}
+	if g.ErrorCategory != nil {
+		b = appendText(b, `,"error_category":`, *g.ErrorCategory)
+	}
+	return append(b, '}')
+}
+
 func (c *bucket) appendJSON(b []byte) []byte {
 	b = time.Time(c.Start).AppendFormat(append(b, `{"start":`...), localTimeLayout)
 	b = appendTime(b, `,"from":`, &c.From)
@@ -164,7 +176,7 @@ func (n *statNumbers) appendMembers(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(strconv.AppendQuote(b, m.Name), ':')
+		b = append(append(append(b, '"'), m.Name...), `":`...) // a name is lower case and underscores
 		b = n.numbers[i].append(b)
 	}
 	return append(b, '}')

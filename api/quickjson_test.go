@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 	"time"
@@ -16,6 +17,14 @@ func TestRowsWriteTheJSONThatTheyAreSaidToHave(t *testing.T) {
 		requireSameJSON(t, []session{anyRow[session](t), anyRow[session](t)})
 		requireSameJSON(t, []message{anyRow[message](t)})
 		requireSameJSON(t, []message{})
+		g := anyRow[group](t)
+		want, err := encodeJSON(&g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.appendJSON(nil); string(got) != string(bytes.TrimSpace(want)) {
+			t.Errorf("%s\nwant\n%s", got, want)
+		}
 	})
 }
 
@@ -41,6 +50,9 @@ func anyRow[T any](t *rapid.T) T {
 	var row T
 	v := reflect.ValueOf(&row).Elem()
 	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
 		setAny(t, v.Type().Field(i).Name, v.Field(i))
 	}
 	return row

@@ -91,6 +91,8 @@ type breakdownBody struct {
 	metrics []metric
 }
 
+func (b *breakdownBody) bodyJSON(body any) ([]byte, error) { return splicedJSON(&b.Data, body) }
+
 func (b breakdownBody) table() *statTable {
 	rows := slices.Clone(b.Data)
 	if b.Other != nil {
