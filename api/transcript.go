@@ -203,7 +203,7 @@ func (s *server) exists(ctx context.Context, t *transcript, rows int) error {
 // is no memory. Each part has at most partGrowth times the rows of the one before, and
 // no more than fit if they are like those before.
 const (
-	firstRows  = 16 // most conversations have no more
+	firstRows  = 32 // of real conversations 98 of 100 have no more, and half have over 16
 	partGrowth = 8
 	pageBytes  = 8 << 20 // from so many on, no other part is read
 )
