@@ -29,7 +29,7 @@ demo: build ## send believable conversations to the running server
 test: postgres format vet build ## everything that must pass
 	@[ -n "$(RACE)" ] || echo "no C compiler: the tests run without the race detector (apt-get install gcc)"
 	go test $(RACE) -vet=off -timeout 9m $$(go list $(PACKAGES) | grep -v -e /internal/chaos$$ -e /cmd/rapport$$)
-	go test $(RACE) -vet=off -timeout 9m ./cmd/rapport # by itself: each of its tests is a machine of its own
+	go test $(RACE) -vet=off -timeout 9m -parallel 4 ./cmd/rapport # by itself: each of its tests is a machine of its own, and mostly waits
 	go test $(RACE) -vet=off -timeout 9m ./internal/chaos # alone: its senders notice a busy machine
 
 .PHONY: format

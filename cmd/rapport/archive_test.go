@@ -17,7 +17,7 @@ func TestTheArchiveAloneBringsALostServerBack(t *testing.T) {
 	t.Parallel()
 	db, dir := storetest.New(t), filepath.Join(t.TempDir(), "archive")
 	env := "RAPPORT_DATABASE_URL=" + db.URL("rapport_server")
-	p := serve(t, []string{"--archive", dir}, env)
+	p := serve(t, nil, env)
 	at := float64(time.Now().Add(-time.Hour).Unix())
 	for i := range 5 {
 		if got := p.post(chat(fmt.Sprint("s", i%2), fmt.Sprint("message ", i), at+float64(i))); got.Code != 200 {
@@ -25,6 +25,8 @@ func TestTheArchiveAloneBringsALostServerBack(t *testing.T) {
 		}
 	}
 	p.folded("5")
+	p.kill()
+	p = serve(t, []string{"--archive", dir}, env) // of what is there already, nothing waits for a block to be full
 	for metrics := ""; !strings.Contains(metrics, `rapport_follower_lag_events{follower="archive"} 0`); {
 		metrics = fetch(t, p.base+"/metrics", "")
 		if !strings.Contains(metrics, "rapport_archive_objects_pending") && strings.Contains(metrics, `follower="archive"`) {
