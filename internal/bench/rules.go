@@ -75,7 +75,7 @@ type pace struct {
 }
 
 func rulesAtWork(ctx context.Context, plain, ruled *system, o options) error {
-	o.duration *= 3 // so that how a load and a fold begin counts for little
+	o.duration *= 2 // so that how a load and a fold begin counts for little
 	paces := map[*system][]pace{}
 	order := []*system{plain, ruled}
 	runs := o.rounds + o.rounds%2
