@@ -4,8 +4,9 @@ package pace
 
 import "time"
 
-// Pace is that of one follower. While the sessions are behind, it does nothing; while the
-// log grows quickly, it works a tenth of the time; else as fast as it can.
+// Pace is that of one follower. While the sessions are behind, it does nothing, or takes a
+// small step whenever its patience ends; while the log grows quickly, it works a tenth of
+// the time; else as fast as it can.
 type Pace struct {
 	Events   int           // of a step while the log rests
 	Hurried  int           // of a step while it grows quickly, or the sessions are behind
