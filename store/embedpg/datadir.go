@@ -34,7 +34,7 @@ func makeDataDir(dir string) (string, error) {
 		perm = 0o711
 	}
 	if err := os.MkdirAll(dir, perm); err != nil {
-		return "", fmt.Errorf("data directory: %w", err)
+		return "", fmt.Errorf("the data directory %s can't be made; name another with --data-dir: %w", dir, err)
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {

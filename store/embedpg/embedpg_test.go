@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -140,5 +141,17 @@ func TestDefaultDataDir(t *testing.T) {
 	}
 	if got := DefaultDataDir(); got != want {
 		t.Errorf("%s, not %s", got, want)
+	}
+}
+
+func TestADataDirThatCannotBeMadeIsAClearError(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(file, "data")
+	if _, err := makeDataDir(dir); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "--data-dir") {
+		t.Errorf("got %v, want what can't be made, and --data-dir", err)
 	}
 }
