@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,11 +47,12 @@ func command(args []string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// runRapport runs a command to its end, and returns what it printed and its exit code.
+// runRapport runs a command to its end, and returns what it printed and its exit code. The
+// machine's own data directory is none of its business, unless args or env name one.
 func runRapport(t *testing.T, args []string, env ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, err bytes.Buffer
-	cmd := command(args, env...)
+	cmd := command(args, append([]string{"RAPPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}, env...)...)
 	cmd.Stdout, cmd.Stderr = &out, &err
 	if e := cmd.Run(); e != nil && cmd.ProcessState == nil {
 		t.Fatal(e)

@@ -145,11 +145,14 @@ type sketch struct {
 	times   int      // how often exactly
 }
 
+// joins is a delivery of a session's begin.
+func joins(agent, session string, participants int, now float64) string {
+	return fmt.Sprintf(`{"agent_id":%q,"event_type":"room.join","data":{"room_name":"r","participant_count":%d,"session_id":%q},"timestamp":%f}`, agent, participants, session, now)
+}
+
 // sketches have a session or an agent each.
 func sketches(now float64) map[string]sketch {
-	join := func(agent, session string, participants int) string {
-		return fmt.Sprintf(`{"agent_id":%q,"event_type":"room.join","data":{"room_name":"r","participant_count":%d,"session_id":%q},"timestamp":%f}`, agent, participants, session, now)
-	}
+	join := func(agent, session string, participants int) string { return joins(agent, session, participants, now) }
 	asks := func(user, session, text string) string {
 		return fmt.Sprintf(`{"event":"chat_push","timestamp":%f,"agentId":"a","sessionId":%q,"user":{"id":%q},"message":{"role":"user","content":%q}}`, now, session, user, text)
 	}
@@ -203,16 +206,20 @@ func TestEachSketchIsToldToThoseOutside(t *testing.T) {
 	awaitRules(t, db)
 	now := float64(time.Now().Unix())
 	all := sketches(now)
-	posted := 0
 	for name, s := range all {
 		for _, body := range s.happens {
-			posted++
 			if got := p.post(body); got.Code != http.StatusOK || got.Duplicate {
 				t.Fatalf("%s: %+v", name, got)
 			}
 		}
 	}
 	says(t, db, 0, rapport.RoleUser, rapport.RoleAgent)
+	came := 0
+	eventually(t, "the crowd goes on coming until it is noticed", func() bool { // a number of open sessions may be a moment old
+		came++
+		p.post(joins("crowded", fmt.Sprint("late-", came), 1, now))
+		return len(others.of(all["a crowd"].path, all["a crowd"].parts...)) > 0
+	})
 	for name, s := range all {
 		if s.times > 0 {
 			eventually(t, name, func() bool { return len(others.of(s.path, s.parts...)) >= s.times })
