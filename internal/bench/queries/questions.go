@@ -106,10 +106,15 @@ func (s *subject) statistics() []question {
 	}
 }
 
-// The ranks of words that are used in very many, some and few messages.
+// The ranks of words that are used in very many, some and few messages. The common and
+// the uncommon one fill a page of what the shorter log has, too; of the rare one, and of
+// two words together, it has fewer messages than a page, so that the answers are of
+// different lengths.
 const (
 	frequentRank = 0
+	commonRank   = 200
 	middlingRank = 600
+	uncommonRank = 6_000
 	rareRank     = 30_000
 )
 
@@ -120,12 +125,14 @@ func searches() []question {
 	frequent, middling := history.Word(frequentRank), history.Word(middlingRank)
 	return []question{
 		find("a rare word", history.Word(rareRank)),
+		find("an uncommon word", history.Word(uncommonRank)),
 		find("a middling word", middling),
 		find("the most frequent word", frequent),
 		find("a phrase", `"`+history.Phrase+`"`),
 		find("a word without another", frequent+" -"+middling),
 		find("either of two words", middling+" or "+history.Word(rareRank)),
 		find("two words", frequent+" "+middling),
+		find("two common words", frequent+" "+history.Word(commonRank)),
 	}
 }
 
