@@ -66,7 +66,8 @@ type server struct {
 	router   *chi.Mux
 	refusals rate.Sometimes // which refused deliveries are logged
 	limits   limiters
-	seen     glance // for readiness
+	readTime time.Duration // that a read may take
+	seen     glance        // for readiness
 	live     *livehub.Hub
 	pages    *dashboard.Dashboard
 
@@ -96,7 +97,7 @@ func assemble(config Config) (*server, error) {
 	}
 	s := &server{
 		Config: config, refusals: rate.Sometimes{First: 5, Interval: time.Second},
-		limits: newLimiters(config.Limits, config.MaxBodyBytes),
+		limits: newLimiters(config.Limits, config.MaxBodyBytes), readTime: maxReadTime,
 	}
 	s.live = s.newLive()
 	if err := config.Metrics.registry.Register(s.live); err != nil {

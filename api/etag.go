@@ -76,6 +76,7 @@ func (a *heldAnswer) finish(ifNoneMatch []string) {
 	if !a.isHeld {
 		return
 	}
+	defer reuse(a.body)
 	header := a.Header()
 	tag := etagOf(a.body, a.volatile)
 	header.Set("Cache-Control", "private, no-cache") // keep it, for this client alone, and ask before each use

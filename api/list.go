@@ -23,6 +23,21 @@ type page[T any] struct {
 	NextCursor *string `json:"next_cursor" doc:"Send it as cursor for the next page; null on the last one."`
 	HasMore    bool    `json:"has_more" doc:"Whether there are rows behind this page."`
 	Echo
+
+	own ownRows // instead of Data, where the answer is JSON
+}
+
+// ownRows are rows of a page that write themselves.
+type ownRows interface {
+	appendRows(b []byte) []byte
+	count() int
+}
+
+func (p *page[T]) count() int {
+	if p.own != nil {
+		return p.own.count()
+	}
+	return len(p.Data)
 }
 
 // newPage is the page of the given rows, which ends the list unless there is a
@@ -32,10 +47,15 @@ func newPage[T, R any](rows []R, show func(*R) T, next string) *answer[page[T]] 
 	for i := range rows {
 		p.Data[i] = show(&rows[i])
 	}
+	return p.until(next)
+}
+
+// until is the answer of a page with a next cursor, if there is one.
+func (p *page[T]) until(next string) *answer[page[T]] {
 	if next != "" {
 		p.NextCursor, p.HasMore = &next, true
 	}
-	return &answer[page[T]]{Body: p}
+	return &answer[page[T]]{Body: *p}
 }
 
 // PageParams are those of every list with cursors. (Exported, since huma passes over
@@ -114,10 +134,10 @@ type rows struct {
 	count int
 	at    func(i int) any // a pointer to a row
 	next  *string         // what seek takes for the next page; nil on the last one
-	query map[string]any
+	query resolvedQuery
 }
 
-func rowsOf[T any](data []T, next *string, query map[string]any) *rows {
+func rowsOf[T any](data []T, next *string, query resolvedQuery) *rows {
 	return &rows{reflect.TypeFor[T](), len(data), func(i int) any { return &data[i] }, next, query}
 }
 
@@ -143,6 +163,8 @@ func listFor[I, B any, P listInput[I], Q listBody[B]](s *server, scope access.Sc
 	columns := columnsOf(row)
 	describeList(s.api.OpenAPI().Components.Schemas, &op, reflect.TypeFor[B](), row)
 	read := func(ctx context.Context, in *I) (*rows, error) {
+		ctx, cancel := s.limitTime(ctx, op.Method, scope)
+		defer cancel()
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, err

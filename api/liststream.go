@@ -80,16 +80,8 @@ func (st *stream[I, P]) write(ctx huma.Context) error {
 }
 
 // query is what the page tells, with the limit that the stream has.
-func (st *stream[I, P]) query() map[string]any {
-	query := st.page.query
-	if _, ok := query["limit"]; !ok {
-		return query
-	}
-	query["limit"] = nil
-	if limit := st.params.rowLimit; limit > 0 {
-		query["limit"] = limit
-	}
-	return query
+func (st *stream[I, P]) query() resolvedQuery {
+	return st.page.query.withLimit(st.params.rowLimit)
 }
 
 func (st *stream[I, P]) writePages(ctx context.Context, w http.ResponseWriter) error {

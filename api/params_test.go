@@ -141,7 +141,7 @@ func TestTheEndsOfARange(t *testing.T) {
 func TestIdsOfThePathAreDecodedOnce(t *testing.T) {
 	t.Parallel()
 	router := chi.NewRouter()
-	s := &server{Config: Config{Logger: discard()}, api: humachi.New(router, humaConfig("1"))}
+	s := &server{Config: Config{Logger: discard()}, readTime: maxReadTime, api: humachi.New(router, humaConfig("1"))}
 	echo := func(_ context.Context, in *sessionInput) (*answer[string], error) {
 		return &answer[string]{in.SessionID}, nil
 	}

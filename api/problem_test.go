@@ -2,12 +2,18 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
 )
 
 func TestWhatIsNotThere(t *testing.T) {
@@ -97,6 +103,35 @@ func TestAPanicIs500AndTellsNothing(t *testing.T) {
 			t.Errorf("the log lacks %s: %s", want, &log)
 		}
 	}
+}
+
+// TestAReadThatHearsNothingIs503 has a database that says nothing at all.
+func TestAReadThatHearsNothingIs503(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	router := chi.NewRouter()
+	s := &server{Config: Config{Logger: slog.New(slog.NewJSONHandler(&log, nil))}, readTime: time.Millisecond, api: humachi.New(router, humaConfig("1"))}
+	hear := func(ctx context.Context, in *numbersInput) (*answer[page[number]], error) {
+		if in.Cursor == "" && in.streams() {
+			return newPage([]number{{}}, func(n *number) number { return *n }, "behind"), nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	list(s, huma.Operation{OperationID: "hear", Path: "/hear"}, hear)
+	h := s.observe(router)
+	if w := get(h, "/hear"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", w.Code)
+	}
+	if !strings.Contains(log.String(), `"msg":"a read failed","request_id":"","error":"context deadline exceeded"`) {
+		t.Errorf("the log says %s", &log)
+	}
+	defer func() {
+		if recover() != http.ErrAbortHandler {
+			t.Error("the second page of a stream is waited for")
+		}
+	}()
+	get(h, "/hear?format=ndjson")
 }
 
 func TestAPanicCutsAnAnswerThatHasBegun(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -18,9 +19,9 @@ import (
 // quickRow is a pointer to such a row.
 type quickRow interface{ appendJSON(b []byte) []byte }
 
-// quickBody is a pointer to a page, or to what embeds one.
+// quickBody is a pointer to a body that has such rows.
 type quickBody interface {
-	bodyJSON(body any) ([]byte, error)
+	appendBody(b []byte) ([]byte, error)
 }
 
 // writeJSON writes a body of a list.
@@ -29,43 +30,84 @@ func writeJSON(w io.Writer, body any) error {
 	if !ok {
 		return huma.DefaultJSONFormat.Marshal(w, body)
 	}
-	text, err := quick.bodyJSON(body)
+	text, err := quick.appendBody(newBuffer())
 	if err != nil {
 		return err
 	}
 	if held, ok := w.(*heldAnswer); ok {
 		return held.hand(text)
 	}
+	defer reuse(text)
 	_, err = w.Write(text)
 	return err
 }
 
-// bodyJSON is the JSON of the body that the page is in.
-func (p *page[T]) bodyJSON(body any) ([]byte, error) { return splicedJSON(&p.Data, body) }
+// buffers are those of bodies that have been written: to make room for a page, and to
+// collect it, takes as long as to write it. A large one goes.
+var buffers sync.Pool
 
-// splicedJSON is the JSON of a body whose first member, data, is the rows, with a
-// newline behind it as json.Encoder has it.
-func splicedJSON[T any](of *[]T, body any) ([]byte, error) {
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 1 << 20
+)
+
+func newBuffer() []byte {
+	if b, ok := buffers.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, smallBuffer)
+}
+
+// reuse takes a buffer that nobody reads any more.
+func reuse(b []byte) {
+	if cap(b) >= smallBuffer && cap(b) <= largeBuffer {
+		buffers.Put(&b)
+	}
+}
+
+// appendBody writes a page as encoding/json would, with a newline behind it as its
+// Encoder has it.
+func (p *page[T]) appendBody(b []byte) (_ []byte, err error) {
+	b = append(b, `{"data":`...)
+	if p.own != nil {
+		b = p.own.appendRows(b)
+	} else if b, err = appendRows(b, p.Data); err != nil {
+		return nil, err
+	}
+	b = appendTextOrNull(b, `,"next_cursor":`, p.NextCursor)
+	b = strconv.AppendBool(append(b, `,"has_more":`...), p.HasMore)
+	b = p.Query.appendJSON(append(b, `,"query":`...))
+	return append(b, "}\n"...), nil
+}
+
+func appendRows[T any](b []byte, rows []T) ([]byte, error) {
 	if _, isQuick := any((*T)(nil)).(quickRow); !isQuick {
-		return encodeJSON(body)
+		text, err := encodeJSON(rows)
+		return append(b, bytes.TrimSuffix(text, []byte("\n"))...), err
 	}
-	rows := *of
-	*of = []T{}
-	rest, err := encodeJSON(body)
-	*of = rows
-	const before = `{"data":[`
-	if err != nil || !bytes.HasPrefix(rest, []byte(before)) {
-		return encodeJSON(body)
-	}
-	b := make([]byte, 0, len(rest)+1280*len(rows))
-	b = append(b, before...)
+	b = append(b, '[')
 	for i := range rows {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = any(&rows[i]).(quickRow).appendJSON(b)
 	}
-	return append(b, rest[len(before):]...), nil
+	return append(b, ']'), nil
+}
+
+// appendSpliced writes a body whose first member, data, is the rows.
+func appendSpliced[T any](b []byte, of *[]T, body any) ([]byte, error) {
+	rows := *of
+	*of = []T{}
+	rest, err := encodeJSON(body)
+	*of = rows
+	const before = `{"data":[]`
+	if err != nil || !bytes.HasPrefix(rest, []byte(before)) {
+		rest, err = encodeJSON(body)
+		return append(b, rest...), err
+	}
+	b, err = appendRows(append(b, before[:len(before)-2]...), rows)
+	return append(b, rest[len(before):]...), err
 }
 
 func encodeJSON(value any) ([]byte, error) {

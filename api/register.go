@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -36,7 +37,9 @@ func register[I, O any](s *server, scope access.Scope, op huma.Operation, handle
 		op.Description = describeScope(op.Description, scope)
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
+		limited, cancel := s.limitTime(ctx, op.Method, scope)
+		defer cancel()
+		out, err := handle(limited, in)
 		if err != nil {
 			return nil, s.problemOf(ctx, err)
 		}
@@ -45,6 +48,20 @@ func register[I, O any](s *server, scope access.Scope, op huma.Operation, handle
 		}
 		return out, nil
 	})
+}
+
+// maxReadTime is for how long a read may take. Most of it is for those that wait for a
+// minute; a statement ends after 30 s. A database that says nothing at all has neither
+// end, and the reader has to be told before http.Server gives the connection up.
+const maxReadTime = 70 * time.Second
+
+// limitTime is the context in which a method does its work. (Probes have a time of their
+// own.)
+func (s *server) limitTime(ctx context.Context, method string, scope access.Scope) (context.Context, context.CancelFunc) {
+	if method != http.MethodGet || scope == anyone {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.readTime)
 }
 
 // read registers a GET for those who may read.

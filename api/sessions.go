@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"strings"
@@ -54,9 +55,13 @@ func (in *sessionsInput) query() (store.SessionQuery, string, error) {
 		UserID: rapport.CleanText(in.UserID), RoomName: rapport.CleanText(in.RoomName), MinMessages: in.MinMessages, Sort: store.SessionSort(column), Descending: descending,
 	}
 	hash, err := listHash("sessions", query)
-	query.Limit = in.Limit
+	query.Limit, query.Keep = in.Limit, in.Limit <= maxKept && !in.streams()
 	return query, hash, err
 }
+
+// maxKept is the rows of a page that somebody looks at again, at most: who asks for more
+// walks through all.
+const maxKept = 100
 
 // sessionPlace is store.SessionPlace in a cursor.
 type sessionPlace struct {
@@ -128,7 +133,46 @@ func (s *server) pageOfSessions(ctx context.Context, query store.SessionQuery, h
 	if behind != nil {
 		next = cursor[sessionPlace]{cursorVersion, hash, query.Now.UnixMicro(), sessionPlaceOf(behind)}.encode()
 	}
-	return newPage(rows, showAt(query.Now), next), nil
+	if query.Keep {
+		p := page[session]{own: &shownSessions{rows, query.Now}}
+		return p.until(next), nil
+	}
+	return newPage(rows, func(row **store.SessionRow) session { return sessionAt(*row, query.Now) }, next), nil
+}
+
+// shownSessions are sessions as they are at a time. The JSON of those that are kept and
+// closed, which stays as it is, is kept too.
+type shownSessions struct {
+	rows []*store.SessionRow
+	now  time.Time
+}
+
+func (s *shownSessions) count() int { return len(s.rows) }
+
+func (s *shownSessions) appendRows(b []byte) []byte {
+	b = append(b, '[')
+	for i, row := range s.rows {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = s.append(b, row)
+	}
+	return append(b, ']')
+}
+
+func (s *shownSessions) append(b []byte, row *store.SessionRow) []byte {
+	staysSo := row.Shown != nil && !s.now.Before(row.ClosesAt)
+	if staysSo {
+		if shown := row.Shown.Load(); shown != nil {
+			return append(b, *shown...)
+		}
+	}
+	at, begin := sessionAt(row, s.now), len(b)
+	b = at.appendJSON(b)
+	if staysSo {
+		row.Shown.Store(new(bytes.Clone(b[begin:])))
+	}
+	return b
 }
 
 func showAt(now time.Time) func(*store.SessionRow) session {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -26,6 +27,41 @@ func TestSessionsAreWhatAnIndependentComputationSays(t *testing.T) {
 	now := noon.Add(80 * time.Minute) // some are open
 	l.now.Store(&now)
 
+	want := referenceRows(t, events, now)
+	if len(want) < 30 {
+		t.Fatalf("%d sessions", len(want))
+	}
+	for _, limit := range []int{1, 7, 1000} {
+		requireRows(t, allRows(t, l, "/sessions", limit), want)
+	}
+}
+
+// TestPagesThatAreAskedForAgainAreAsTheyAreThen asks for the same pages, which are kept,
+// while sessions come, close, and are open again by a clock that was set back.
+func TestPagesThatAreAskedForAgainAreAsTheyAreThen(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	events := randomEvents(rand.New(rand.NewPCG(3, 4)), 400)
+	appended := 0
+	for part := range slices.Chunk(events, 100) {
+		for _, e := range part {
+			e.SessionID += fmt.Sprint(" of ", appended)
+		}
+		l.appendAll(t, part)
+		appended += len(part)
+		for _, later := range []time.Duration{0, time.Minute, 80 * time.Minute, 0, 100 * time.Hour} {
+			now := noon.Add(later)
+			l.now.Store(&now)
+			want := referenceRows(t, events[:appended], now)
+			requireRows(t, allRows(t, l, "/sessions", 7), want)
+			requireRows(t, allRows(t, l, "/sessions", 100), want)
+		}
+	}
+}
+
+// referenceRows are the sessions of events as /sessions should show them at a time.
+func referenceRows(t *testing.T, events []*rapport.Event, now time.Time) []row {
+	t.Helper()
 	var all []rapport.Event
 	for _, e := range events {
 		all = append(all, *e)
@@ -34,19 +70,21 @@ func TestSessionsAreWhatAnIndependentComputationSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []row
-	if err := json.Unmarshal(text, &want); err != nil {
+	var rows []row
+	if err := json.Unmarshal(text, &rows); err != nil {
 		t.Fatal(err)
 	}
-	for _, limit := range []int{1, 7, 1000} {
-		got := allRows(t, l, "/sessions", limit)
-		if len(got) != len(want) || len(want) < 30 {
-			t.Fatalf("%d sessions, want %d", len(got), len(want))
-		}
-		for i := range want {
-			if !reflect.DeepEqual(got[i], want[i]) {
-				t.Fatalf("session %d of pages of %d:\n%v\nwant\n%v", i, limit, got[i], want[i])
-			}
+	return rows
+}
+
+func requireRows(t *testing.T, got, want []row) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d sessions, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Fatalf("session %d:\n%v\nwant\n%v", i, got[i], want[i])
 		}
 	}
 }

@@ -91,7 +91,9 @@ type breakdownBody struct {
 	metrics []metric
 }
 
-func (b *breakdownBody) bodyJSON(body any) ([]byte, error) { return splicedJSON(&b.Data, body) }
+func (b *breakdownBody) appendBody(into []byte) ([]byte, error) {
+	return appendSpliced(into, &b.Data, b)
+}
 
 func (b breakdownBody) table() *statTable {
 	rows := slices.Clone(b.Data)

@@ -40,7 +40,9 @@ type timeseriesBody struct {
 
 func (b timeseriesBody) table() *statTable { return tableOf(b.metrics, b.Data) }
 
-func (b *timeseriesBody) bodyJSON(body any) ([]byte, error) { return splicedJSON(&b.Data, body) }
+func (b *timeseriesBody) appendBody(into []byte) ([]byte, error) {
+	return appendSpliced(into, &b.Data, b)
+}
 
 func (s *server) timeseries(ctx context.Context, in *timeseriesInput) (*answer[timeseriesBody], error) {
 	filter, err := in.resolve(ctx, s.now())

@@ -156,7 +156,7 @@ func table[R, I any, B tableBody, P tableInput[I]](s *server, op huma.Operation,
 		out.echo(in)
 		return &listOutput{func(ctx huma.Context) {
 			if format := P(in).format(); format != formatJSON {
-				writeTable(ctx, op.OperationID, format, out.Body.table(), resolvedQuery(in))
+				writeTable(ctx, op.OperationID, format, out.Body.table(), resolvedQueryOf(in))
 				return
 			}
 			ctx.AppendHeader("Vary", "Accept")
@@ -168,7 +168,7 @@ func table[R, I any, B tableBody, P tableInput[I]](s *server, op huma.Operation,
 }
 
 // writeTable writes the rows of a table, which are in memory already.
-func writeTable(ctx huma.Context, name, format string, t *statTable, query map[string]any) {
+func writeTable(ctx huma.Context, name, format string, t *statTable, query resolvedQuery) {
 	_, w := humachi.Unwrap(ctx)
 	header := w.Header()
 	header.Add("Vary", "Accept")

@@ -38,7 +38,7 @@ func (s *server) listUserSessions(ctx context.Context, in *userSessionsInput) (*
 		return nil, err
 	}
 	out, err := s.pageOfSessions(ctx, query, hash, in.Cursor, in.ReadParams)
-	if err != nil || len(out.Body.Data) > 0 || in.Cursor != "" {
+	if err != nil || out.Body.count() > 0 || in.Cursor != "" {
 		return out, err
 	}
 	return out, s.userExists(ctx, query.UserID)

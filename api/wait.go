@@ -43,7 +43,9 @@ func (s *server) waitFor(ctx context.Context, follower, what string, p ReadParam
 		return s.DB.WaitForFollower(limited, s.Watch, follower, p.MinPosition)
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		at, _ = s.DB.FollowerPosition(ctx, follower)
+		if at, err = s.DB.FollowerPosition(ctx, follower); err != nil {
+			return err
+		}
 		return tryAgain(fmt.Sprintf("min_position: %s not reached %d within %s, but %d", what, p.MinPosition, limit, at))
 	}
 	return err

@@ -166,12 +166,10 @@ func eachSession(rows pgx.Rows, err error, take func(SessionRow)) error {
 	if err != nil {
 		return err
 	}
-	var row dbsqlc.Session
-	_, err = pgx.ForEachRow(rows, append(listedFields(&row), &row.LastEventAt), func() error {
-		take(sessionRowOf(&row))
-		return nil
+	return eachListed(rows, func(row *dbsqlc.Session, more *rowValues) {
+		row.LastEventAt = more.time()
+		take(sessionRowOf(row))
 	})
-	return err
 }
 
 // query runs a statement that sqlc has no words for.

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +56,10 @@ func micros(t time.Time) *int64 {
 type SessionRow struct {
 	rapport.Session
 	ClosesAt time.Time
+
+	// Shown has room for what a reader makes of the row, which others have too; nil if the
+	// row is not kept.
+	Shown *atomic.Pointer[[]byte]
 }
 
 // SessionPlace is a place in a sorted list of sessions: behind a session.
@@ -78,22 +84,16 @@ type SessionQuery struct {
 	Descending     bool
 	After          *SessionPlace
 	Limit          int
+
+	// Keep keeps the rows of a page that is asked for again in memory.
+	Keep bool `json:"-"` // it is the same list
 }
 
 // Sessions is a page of sessions, and the place behind its last one if there
-// are more. Ties sort by (agent_id, session_id, started_at); nulls come last.
-func (db *DB) Sessions(ctx context.Context, query SessionQuery) ([]SessionRow, *SessionPlace, error) {
-	sql, args := query.sql()
-	rows, err := db.pool.Query(ctx, sql, append([]any{query.mode()}, args...)...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing sessions: %w", err)
-	}
-	sessions := make([]SessionRow, 0, query.Limit+1)
-	var row dbsqlc.Session
-	_, err = pgx.ForEachRow(rows, listedFields(&row), func() error {
-		sessions = append(sessions, sessionRowOf(&row))
-		return nil
-	})
+// are more. Ties sort by (agent_id, session_id, started_at); nulls come last. Others may
+// have the same rows: nobody changes them.
+func (db *DB) Sessions(ctx context.Context, query SessionQuery) ([]*SessionRow, *SessionPlace, error) {
+	sessions, err := db.sessionPage(ctx, &query)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing sessions: %w", err)
 	}
@@ -101,28 +101,65 @@ func (db *DB) Sessions(ctx context.Context, query SessionQuery) ([]SessionRow, *
 		return sessions, nil, nil
 	}
 	sessions = sessions[:query.Limit]
-	last := &sessions[len(sessions)-1]
+	last := sessions[len(sessions)-1]
 	return sessions, &SessionPlace{Value: sortColumns[query.Sort].value(last), Key: KeyOf(&last.Session)}, nil
+}
+
+// sessionPage is a page, and a row more if there are more.
+func (db *DB) sessionPage(ctx context.Context, query *SessionQuery) ([]*SessionRow, error) {
+	from, args := query.from()
+	if query.mayBeKept() && db.kept.isAskedAgain(from, args) {
+		if page, err := db.keptPage(ctx, query, from, args); err != nil || page != nil {
+			return page, err
+		}
+	}
+	rows, err := db.pool.Query(ctx, "SELECT "+listedColumns+from, slices.Concat([]any{query.mode(), listedFormats}, args)...)
+	if err != nil {
+		return nil, err
+	}
+	sessions := make([]*SessionRow, 0, query.Limit+1)
+	err = eachListed(rows, func(row *dbsqlc.Session, _ *rowValues) { sessions = append(sessions, new(sessionRowOf(row))) })
+	return sessions, err
 }
 
 // listedColumns are what a list reads. What else a row has follows from these, or is
 // the fold's alone; each column that is left out is some μs less.
-const listedColumns = `agent_id, session_id, started_at, last_activity_at, closes_at, ended_at, end_reason,
+const listedColumns = `agent_id, session_id, started_at, last_activity_at, closes_at, ended_at, erased_at,
+	end_reason, room_name, user_id, rating, peak_participants, score_version, first_position, last_position,
 	event_count, join_count, error_count, message_count, user_message_count, agent_message_count, user_char_count,
 	agent_char_count, active_us, turn_count, answered_turn_count, quick_answer_count, response_ms_total,
-	response_ms_max, first_response_ms, repeat_count, friction_count, sentiment_sum, peak_participants, room_name,
-	user_id, rating, score_version, first_position, last_position, erased_at`
+	response_ms_max, first_response_ms, repeat_count, friction_count, sentiment_sum`
 
-// listedFields are pointers to the fields of a row, in the order of listedColumns. One
-// row takes all rows of a list: finding out how to read each takes as long as reading it.
-func listedFields(row *dbsqlc.Session) []any {
-	return []any{
-		&row.AgentID, &row.SessionID, &row.StartedAt, &row.LastActivityAt, &row.ClosesAt, &row.EndedAt, &row.EndReason,
-		&row.EventCount, &row.JoinCount, &row.ErrorCount, &row.MessageCount, &row.UserMessageCount, &row.AgentMessageCount, &row.UserCharCount,
-		&row.AgentCharCount, &row.ActiveUs, &row.TurnCount, &row.AnsweredTurnCount, &row.QuickAnswerCount, &row.ResponseMsTotal,
-		&row.ResponseMsMax, &row.FirstResponseMs, &row.RepeatCount, &row.FrictionCount, &row.SentimentSum, &row.PeakParticipants, &row.RoomName,
-		&row.UserID, &row.Rating, &row.ScoreVersion, &row.FirstPosition, &row.LastPosition, &row.ErasedAt,
+var listedFormats = formatsOf(listedColumns)
+
+// eachListed reads rows that begin with listedColumns. take reads what else they have.
+func eachListed(rows pgx.Rows, take func(row *dbsqlc.Session, more *rowValues)) error {
+	defer rows.Close()
+	var row dbsqlc.Session // for all rows, one after another
+	for rows.Next() {
+		values := rowValues{fields: rows.FieldDescriptions(), raw: rows.RawValues()}
+		readListed(&values, &row)
+		take(&row, &values)
+		if err := values.done(); err != nil {
+			return err
+		}
 	}
+	return rows.Err()
+}
+
+// readListed reads listedColumns, in their order.
+func readListed(v *rowValues, row *dbsqlc.Session) {
+	row.AgentID, row.SessionID = v.text(), v.text()
+	row.StartedAt, row.LastActivityAt, row.ClosesAt, row.EndedAt, row.ErasedAt = v.time(), v.time(), v.time(), v.timeOrNil(), v.timeOrNil()
+	row.EndReason, row.RoomName, row.UserID, row.Rating = v.text(), v.text(), v.text(), v.floatOrNil()
+	row.PeakParticipants, row.ScoreVersion = int32(v.int()), int32(v.int()) // #nosec G115 -- integers of Postgres
+	row.FirstPosition, row.LastPosition = v.int(), v.int()
+	row.EventCount, row.JoinCount, row.ErrorCount = v.int(), v.int(), v.int()
+	row.MessageCount, row.UserMessageCount, row.AgentMessageCount = v.int(), v.int(), v.int()
+	row.UserCharCount, row.AgentCharCount, row.ActiveUs = v.int(), v.int(), v.int()
+	row.TurnCount, row.AnsweredTurnCount, row.QuickAnswerCount = v.int(), v.int(), v.int()
+	row.ResponseMsTotal, row.ResponseMsMax, row.FirstResponseMs = v.int(), v.int(), v.int()
+	row.RepeatCount, row.FrictionCount, row.SentimentSum = v.int(), v.int(), v.int()
 }
 
 func sessionRowOf(row *dbsqlc.Session) SessionRow {
@@ -253,15 +290,16 @@ func (query *SessionQuery) isPerAgent() bool {
 	return len(query.Agents) > 1 && query.Sort == SortStartedAt && len(query.Agents)*(query.Limit+1) <= maxPerAgent
 }
 
-func (query *SessionQuery) sql() (string, []any) {
+// from is what the page is selected from, in its order, whatever columns are.
+func (query *SessionQuery) from() (string, []any) {
 	where := conditions{hidden: query.isPlannedOnce()}
 	query.conditions(&where)
-	list := "SELECT " + listedColumns + " FROM sessions" + where.sql() + query.order()
+	list := " FROM sessions" + where.sql() + query.order()
 	if !query.isPerAgent() {
 		return list, where.args
 	}
 	agents := fmt.Sprintf("(SELECT DISTINCT unnest($%d::text[]) AS agent) a", len(where.args)+1)
-	return "SELECT s.* FROM " + agents + " CROSS JOIN LATERAL (" + list + ") s" + query.order(), append(where.args, query.Agents)
+	return " FROM " + agents + " CROSS JOIN LATERAL (SELECT *" + list + ") s" + query.order(), append(where.args, query.Agents)
 }
 
 // order sorts and limits a list.

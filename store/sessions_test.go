@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -35,9 +36,9 @@ func withSessions(t *testing.T, n int) *storetest.Database {
 }
 
 // pages reads a list to its end, a page at a time.
-func pages(t *testing.T, db *storetest.Database, query store.SessionQuery) []store.SessionRow {
+func pages(t *testing.T, db *storetest.Database, query store.SessionQuery) []*store.SessionRow {
 	t.Helper()
-	var all []store.SessionRow
+	var all []*store.SessionRow
 	for {
 		rows, behind, err := db.Sessions(t.Context(), query)
 		if err != nil {
@@ -74,7 +75,7 @@ func TestAListIsTheSameInPagesOfAnySizeAndForAnyAgents(t *testing.T) {
 				agentsOf(whole),
 			} {
 				query.Agents = agents
-				requireSameSessions(t, pages(t, db, query), slices.DeleteFunc(slices.Clone(whole), func(r store.SessionRow) bool {
+				requireSameSessions(t, pages(t, db, query), slices.DeleteFunc(slices.Clone(whole), func(r *store.SessionRow) bool {
 					return !slices.Contains(agents, r.AgentID)
 				}))
 			}
@@ -82,7 +83,7 @@ func TestAListIsTheSameInPagesOfAnySizeAndForAnyAgents(t *testing.T) {
 	}
 }
 
-func agentsOf(rows []store.SessionRow) []string {
+func agentsOf(rows []*store.SessionRow) []string {
 	var agents []string
 	for i := range rows {
 		agents = append(agents, rows[i].AgentID)
@@ -93,17 +94,9 @@ func agentsOf(rows []store.SessionRow) []string {
 
 // requireSameSessions also compares a column that may be null, so that no row shows
 // another's.
-func requireSameSessions(t *testing.T, got, want []store.SessionRow) {
+func requireSameSessions(t *testing.T, got, want []*store.SessionRow) {
 	t.Helper()
-	rating := func(r *store.SessionRow) float64 {
-		if r.Rating == nil {
-			return -1
-		}
-		return *r.Rating
-	}
-	same := func(a, b store.SessionRow) bool {
-		return store.KeyOf(&a.Session) == store.KeyOf(&b.Session) && rating(&a) == rating(&b) && a.EndedAt.Equal(b.EndedAt)
-	}
+	same := func(a, b *store.SessionRow) bool { return reflect.DeepEqual(a, b) }
 	if !slices.EqualFunc(got, want, same) {
 		t.Errorf("%d sessions in another order or with other values, want %d", len(got), len(want))
 	}

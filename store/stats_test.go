@@ -16,7 +16,7 @@ import (
 var statsNoon = time.Date(2026, 9, 28, 12, 0, 0, 0, time.UTC)
 
 // ratedSessions are folded sessions with numbers that are hard to round.
-func ratedSessions(t *testing.T, db *storetest.Database) []store.SessionRow {
+func ratedSessions(t *testing.T, db *storetest.Database) []*store.SessionRow {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(9, 10))
 	ratings := []float64{3.2005, -0.0005, 0.0005, 1e300, math.Inf(-1), math.NaN(), 4.9995, 2.5}
@@ -70,10 +70,10 @@ func foldAll(t *testing.T, db *storetest.Database) {
 	}
 }
 
-func sumOf(rows []store.SessionRow, holds func(*store.SessionRow) bool) rapport.Totals {
+func sumOf(rows []*store.SessionRow, holds func(*store.SessionRow) bool) rapport.Totals {
 	var sum rapport.Totals
 	for i := range rows {
-		if holds(&rows[i]) {
+		if holds(rows[i]) {
 			sum.Add(rapport.TotalsOf(&rows[i].Session))
 		}
 	}

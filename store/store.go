@@ -53,6 +53,7 @@ type DB struct {
 	tail   tail          // of the log, as far as this process has appended it
 	newest atomic.Int64  // µs since 1970; newest received_at known to be in the log
 	cached totalsCache
+	kept   keptSessions
 
 	mu     sync.Mutex
 	months map[month]bool // those that are known to have a partition; guarded by mu
@@ -159,6 +160,10 @@ func parseURL(url string) (*pgxpool.Config, error) {
 	conn := config.ConnConfig
 	for name, value := range sessionParams {
 		conn.RuntimeParams[name] = value
+	}
+	switch conn.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // which send text, and some rows are read in binary
+		conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = 5 * time.Second

@@ -218,13 +218,11 @@ func (query *totalsQuery) sessionsSQL(agents []string, limited bool) (string, []
 }
 
 func (query *totalsQuery) scanSessions(rows pgx.Rows, parts sumParts) error {
-	var row dbsqlc.Session
-	_, err := pgx.ForEachRow(rows, append(listedFields(&row), &row.EngagementTenths, &row.QualityTenths), func() error {
-		t := totalsOfRow(&row)
+	return eachListed(rows, func(row *dbsqlc.Session, more *rowValues) {
+		row.EngagementTenths, row.QualityTenths = more.int(), more.intOrNil()
+		t := totalsOfRow(row)
 		parts.add(query.sum(row.AgentID, row.StartedAt), &t)
-		return nil
 	})
-	return err
 }
 
 // EventCounts counts the events that occurred in [from, to), both cut down to quarter

@@ -15,17 +15,6 @@ import (
 	"rapport"
 )
 
-// tuple is a version of a row: of which server it is, in which table, where in it, and
-// of which transaction. Rows that are changed become others, and so do those of a
-// rebuild. A server is known by when it was started: after a failover or a restore to an
-// earlier time, the same transactions come again, and write something else.
-type tuple struct {
-	server int64 // µs since 1970
-	table  uint32
-	place  pgtype.TID
-	since  uint32
-}
-
 // maxCachedBytes is about how much memory the totals that are kept take.
 const maxCachedBytes = 48 << 20
 
@@ -196,8 +185,8 @@ func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, 
 	if query.byAgent {
 		name, key = "agent_id", &row.agentID
 	}
-	sql, args := query.from("SELECT t.of_table, t.place, t.since, t."+name,
-		"tableoid AS of_table, ctid AS place, xmin AS since, "+name, agents, limited)
+	sql, args := query.from("SELECT "+fileOf("session_totals")+", t.place, t.since, t."+name,
+		"ctid AS place, xmin AS since, "+name, agents, limited)
 	var found []foundTotals
 	batch := &pgx.Batch{}
 	batch.Queue("SELECT pg_postmaster_start_time()").QueryRow(func(server pgx.Row) error {
@@ -207,7 +196,7 @@ func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, 
 		return err
 	})
 	batch.Queue(fmt.Sprintf("%s LIMIT %d", sql, maxFound+1), args...).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&row.table, &row.place, &row.since, key}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&row.file, &row.place, &row.since, key}, func() error {
 			found = append(found, row)
 			return nil
 		})
@@ -227,7 +216,7 @@ func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []foundTotals, 
 	if isWhole {
 		columns = slices.Concat(totalColumns, histogramColumns)
 	}
-	rows, err := tx.Query(ctx, "SELECT tableoid, ctid, xmin, "+strings.Join(columns, ", ")+" FROM session_totals WHERE ctid = ANY($1)", places)
+	rows, err := tx.Query(ctx, "SELECT "+fileOf("session_totals")+", ctid, xmin, "+strings.Join(columns, ", ")+" FROM session_totals WHERE ctid = ANY($1)", places)
 	if err != nil {
 		return err
 	}
@@ -238,7 +227,7 @@ func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []foundTotals, 
 		kept := t
 		fresh[at] = &kept
 		return nil
-	}, &at.table, &at.place, &at.since)
+	}, &at.file, &at.place, &at.since)
 	if err != nil {
 		return err
 	}

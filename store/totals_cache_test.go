@@ -16,7 +16,7 @@ func TestRememberedTotalsAreBoundedInMemory(t *testing.T) {
 	}
 	var c totalsCache
 	at := func(i int) tuple {
-		return tuple{table: 1, place: pgtype.TID{BlockNumber: uint32(i), Valid: true}, since: 7}
+		return tuple{file: 1, place: pgtype.TID{BlockNumber: uint32(i), Valid: true}, since: 7}
 	}
 	const rows = 2 * maxCachedBytes / (512 + 16*600)
 	for i := range rows {
@@ -33,7 +33,7 @@ func TestTotalsThatWereReadWithoutHistogramsAreReadAgain(t *testing.T) {
 	whole := &rapport.Totals{Sessions: 1}
 	whole.Duration.Add(1000)
 	sums := &rapport.Totals{Sessions: 1}
-	here := tuple{table: 1, place: pgtype.TID{BlockNumber: 3, OffsetNumber: 4, Valid: true}, since: 7}
+	here := tuple{file: 1, place: pgtype.TID{BlockNumber: 3, OffsetNumber: 4, Valid: true}, since: 7}
 	changed, elsewhere := here, here
 	changed.since++
 	elsewhere.server++

@@ -105,7 +105,7 @@ func (e *Export) sessions(ctx context.Context, each func([]sessionRow) error) er
 		}
 		rows := make([]sessionRow, len(found))
 		for i := range found {
-			rows[i] = sessionRowOf(&found[i], e.Now)
+			rows[i] = sessionRowOf(found[i], e.Now)
 		}
 		if err := each(rows); err != nil || behind == nil {
 			return err

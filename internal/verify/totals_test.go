@@ -154,7 +154,7 @@ func matches(filter store.TotalsFilter, agent string) bool {
 	return (filter.AgentID == "" || filter.AgentID == agent) && (len(filter.Agents) == 0 || slices.Contains(filter.Agents, agent))
 }
 
-func requireTotals(t testing.TB, db *storetest.Database, filter store.TotalsFilter, bounds []time.Time, all []store.SessionRow) {
+func requireTotals(t testing.TB, db *storetest.Database, filter store.TotalsFilter, bounds []time.Time, all []*store.SessionRow) {
 	t.Helper()
 	want, wantByAgent := make([]rapport.Totals, len(bounds)-1), make(map[string]rapport.Totals)
 	for _, row := range all {

@@ -270,6 +270,72 @@ func (q *Queries) EventReach(ctx context.Context, arg EventReachParams) (int64, 
 	return reach, err
 }
 
+const messageListFirst = `-- name: MessageListFirst :many
+SELECT e.position, e.agent_id, e.session_id, s.started_at AS session_started_at, e.occurred_at, e.role, e.message,
+       e.message_type, e.language, e.user_id, e.fingerprint
+FROM events e
+LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
+     AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
+WHERE e.session_id = $1 AND e.event_type = 'chat.push' AND e.erasure IS NULL
+  AND (e.healed_from = '' OR NOT EXISTS (
+      SELECT FROM superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position))
+ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
+LIMIT $2
+`
+
+type MessageListFirstParams struct {
+	SessionID string
+	MaxRows   int32
+}
+
+type MessageListFirstRow struct {
+	Position         int64
+	AgentID          string
+	SessionID        string
+	SessionStartedAt *time.Time
+	OccurredAt       time.Time
+	Role             string
+	Message          string
+	MessageType      string
+	Language         string
+	UserID           string
+	Fingerprint      []byte
+}
+
+// The first page of MessageListOfSession without any filter, which is asked for most:
+// in each partition, each condition takes time before a row is read.
+func (q *Queries) MessageListFirst(ctx context.Context, arg MessageListFirstParams) ([]MessageListFirstRow, error) {
+	rows, err := q.db.Query(ctx, messageListFirst, arg.SessionID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MessageListFirstRow
+	for rows.Next() {
+		var i MessageListFirstRow
+		if err := rows.Scan(
+			&i.Position,
+			&i.AgentID,
+			&i.SessionID,
+			&i.SessionStartedAt,
+			&i.OccurredAt,
+			&i.Role,
+			&i.Message,
+			&i.MessageType,
+			&i.Language,
+			&i.UserID,
+			&i.Fingerprint,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const messageListOfSession = `-- name: MessageListOfSession :many
 SELECT e.position, e.agent_id, e.session_id, s.started_at AS session_started_at, e.occurred_at, e.role, e.message,
        e.message_type, e.language, e.user_id, e.fingerprint
