@@ -10,8 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"rapport"
-	"rapport/api/access"
 	"rapport/store"
 )
 
@@ -84,10 +82,8 @@ func asOfProblem(err error) error {
 }
 
 // sessionsAsOf are the sessions of a session_id as they were.
-func (s *server) sessionsAsOf(ctx context.Context, in *sessionInput) ([]session, error) {
-	past, err := s.past(ctx, store.TranscriptQuery{
-		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID), Agents: access.Of(ctx).Agents,
-	}, &in.AsOf)
+func (s *server) sessionsAsOf(ctx context.Context, in *sessionInput) (*answer[sessionList], error) {
+	past, err := s.past(ctx, in.query(ctx), &in.AsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +94,17 @@ func (s *server) sessionsAsOf(ctx context.Context, in *sessionInput) ([]session,
 	if len(rows) == 0 {
 		return nil, newProblem(http.StatusNotFound, "no such session was known then")
 	}
-	return newPage(rows, showAt(past.At), "").Body.Data, nil
+	var messages *messageStart
+	if in.Include != "" {
+		said, err := past.Transcript(ctx)
+		if err != nil {
+			return nil, asOfProblem(err)
+		}
+		if messages, err = in.begin(ctx, said.Messages); err != nil {
+			return nil, err
+		}
+	}
+	return sessionsAt(rows, past.At, messages), nil
 }
 
 // pastTranscript is what was said and done in the sessions of a session_id by the

@@ -75,10 +75,10 @@ func (l liveSource) Sessions(ctx context.Context, q livehub.Query) ([]livehub.Me
 		return nil, 0, err
 	}
 	messages := make([]livehub.Message, len(told))
-	show := showAt(l.s.now())
+	now := l.s.now()
 	for i := range told {
 		t := &told[i]
-		shown := toldSession{session: show(&t.SessionRow)}
+		shown := toldSession{session: sessionAt(&t.SessionRow, now)}
 		if !t.After.IsZero() {
 			shown.after = new(timestamp(t.After))
 		}

@@ -74,10 +74,30 @@ func (p *page[T]) appendBody(b []byte) (_ []byte, err error) {
 	} else if b, err = appendRows(b, p.Data); err != nil {
 		return nil, err
 	}
-	b = appendTextOrNull(b, `,"next_cursor":`, p.NextCursor)
-	b = strconv.AppendBool(append(b, `,"has_more":`...), p.HasMore)
+	b = appendNext(b, p.NextCursor, p.HasMore)
 	b = p.Query.appendJSON(append(b, `,"query":`...))
 	return append(b, "}\n"...), nil
+}
+
+// appendBody writes a list that may have messages.
+func (l *sessionList) appendBody(b []byte) (_ []byte, err error) {
+	if b, err = appendRows(append(b, `{"data":`...), l.Data); err != nil {
+		return nil, err
+	}
+	if m := l.Messages; m != nil {
+		if b, err = appendRows(append(b, `,"messages":{"data":`...), m.Data); err != nil {
+			return nil, err
+		}
+		b = append(appendNext(b, m.NextCursor, m.HasMore), '}')
+	}
+	b = l.Query.appendJSON(append(b, `,"query":`...))
+	return append(b, "}\n"...), nil
+}
+
+// appendNext writes what stands behind the rows of a page.
+func appendNext(b []byte, cursor *string, hasMore bool) []byte {
+	b = appendTextOrNull(b, `,"next_cursor":`, cursor)
+	return strconv.AppendBool(append(b, `,"has_more":`...), hasMore)
 }
 
 func appendRows[T any](b []byte, rows []T) ([]byte, error) {

@@ -17,6 +17,8 @@ func TestRowsWriteTheJSONThatTheyAreSaidToHave(t *testing.T) {
 		requireSameJSON(t, []session{anyRow[session](t), anyRow[session](t)})
 		requireSameJSON(t, []message{anyRow[message](t)})
 		requireSameJSON(t, []message{})
+		requireSameBody(t, &sessionList{Data: []session{}})
+		requireSameBody(t, &sessionList{Data: []session{anyRow[session](t)}, Messages: &messageStart{Data: []message{anyRow[message](t)}, NextCursor: new("next"), HasMore: true}})
 		g := anyRow[group](t)
 		want, err := encodeJSON(&g)
 		if err != nil {
@@ -30,13 +32,16 @@ func TestRowsWriteTheJSONThatTheyAreSaidToHave(t *testing.T) {
 
 func requireSameJSON[T any](t *rapid.T, rows []T) {
 	t.Helper()
-	next := "next"
-	p := &page[T]{Data: rows, NextCursor: &next, HasMore: true}
-	want, err := encodeJSON(p)
+	requireSameBody(t, &page[T]{Data: rows, NextCursor: new("next"), HasMore: true})
+}
+
+func requireSameBody(t *rapid.T, body quickBody) {
+	t.Helper()
+	want, err := encodeJSON(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := p.appendBody(nil)
+	got, err := body.appendBody(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

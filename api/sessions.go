@@ -175,22 +175,27 @@ func (s *shownSessions) append(b []byte, row *store.SessionRow) []byte {
 	return b
 }
 
-func showAt(now time.Time) func(*store.SessionRow) session {
-	return func(row *store.SessionRow) session { return sessionAt(row, now) }
-}
-
 type sessionInput struct {
 	ReadParams
 	TableParams
 	SessionID string    `path:"session_id" doc:"The sender's session, percent-encoded."`
 	AgentID   string    `query:"agent_id" doc:"Sessions of this agent alone."`
 	AsOf      asOfParam `query:"as_of" doc:"What was known at a moment: a log position, or a time (RFC 3339) by which events had been received. It is told anew, by the rules of today, from what had come by then. status is as it was then; for a position, at the receipt of its event."`
+	Include   string    `query:"include" enum:"messages" doc:"messages: the first 50 messages, too, as GET /sessions/{session_id}/messages has them. As JSON alone."`
 }
 
 // sessionList is a list that is not told in pages: it is short.
 type sessionList struct {
-	Data []session `json:"data" nullable:"false" doc:"Its sessions, in the order of started_at."`
+	Data     []session     `json:"data" nullable:"false" doc:"Its sessions, in the order of started_at."`
+	Messages *messageStart `json:"messages,omitempty" doc:"Where they are included: the messages of all its sessions together."`
 	Echo
+}
+
+// messageStart is the first page of a transcript.
+type messageStart struct {
+	Data       []message `json:"data" nullable:"false" doc:"The messages, in the order in which they were said."`
+	NextCursor *string   `json:"next_cursor" doc:"Send it as cursor to GET /sessions/{session_id}/messages, with the same agent_id and as_of, for the next page; null if there is none."`
+	HasMore    bool      `json:"has_more" doc:"Whether there are more messages."`
 }
 
 func (l *sessionList) rows() *rows { return rowsOf(l.Data, nil, l.Query) }
@@ -200,20 +205,69 @@ func (in *sessionInput) formatParams() *FormatParams { return &FormatParams{Form
 func (in *sessionInput) seek(string) {}
 
 func (s *server) sessionsOfID(ctx context.Context, in *sessionInput) (*answer[sessionList], error) {
+	if in.Include != "" && in.Format != formatJSON {
+		return nil, badParameter("include", "JSON alone has room for messages: ask GET /sessions/{session_id}/messages for them as "+in.Format)
+	}
 	if err := s.wait(ctx, in.ReadParams); err != nil {
 		return nil, err
 	}
 	if in.AsOf.set {
-		windows, err := s.sessionsAsOf(ctx, in)
-		return &answer[sessionList]{Body: sessionList{Data: windows}}, err
+		return s.sessionsAsOf(ctx, in)
 	}
-	rows, err := s.DB.SessionsOfID(ctx, rapport.CleanText(in.SessionID), rapport.CleanText(in.AgentID), access.Of(ctx).Agents...)
+	rows, messages, err := s.sessionsNow(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 {
 		return nil, newProblem(http.StatusNotFound, "there is no such session")
 	}
-	windows := newPage(rows, showAt(s.now()), "").Body.Data
-	return &answer[sessionList]{Body: sessionList{Data: windows}}, nil
+	return sessionsAt(rows, s.now(), messages), nil
+}
+
+// sessionsNow are the sessions of a session_id, with their messages if these are
+// included.
+func (s *server) sessionsNow(ctx context.Context, in *sessionInput) (rows []store.SessionRow, messages *messageStart, err error) {
+	query := in.query(ctx)
+	if in.Include == "" {
+		rows, err = s.DB.SessionsOfID(ctx, query.SessionID, query.AgentID, query.Agents...)
+		return rows, nil, err
+	}
+	messages, err = in.begin(ctx, func(ctx context.Context, query store.TranscriptQuery) (first []store.Message, behind *store.EventPlace, err error) {
+		if query.After != nil {
+			return s.DB.Messages(ctx, query)
+		}
+		rows, first, behind, err = s.DB.SessionsAndMessages(ctx, query)
+		return first, behind, err
+	})
+	return rows, messages, err
+}
+
+// query is what is asked of the log.
+func (in *sessionInput) query(ctx context.Context) store.TranscriptQuery {
+	return store.TranscriptQuery{
+		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID), Agents: access.Of(ctx).Agents, Limit: defaultLimit,
+	}
+}
+
+// begin reads the first messages.
+func (in *sessionInput) begin(ctx context.Context, read readMessages) (*messageStart, error) {
+	t := transcript{query: in.query(ctx)}
+	rows, behind, err := inParts(ctx, t.query, read, messageBytes)
+	if err != nil {
+		return nil, err
+	}
+	if t.hash, err = t.listHash("messages", timeParam{}, &in.AsOf); err != nil {
+		return nil, err
+	}
+	p := newPage(rows, messageOf, t.next(behind)).Body
+	return &messageStart{p.Data, p.NextCursor, p.HasMore}, nil
+}
+
+// sessionsAt are sessions as they are at a time.
+func sessionsAt(rows []store.SessionRow, now time.Time, messages *messageStart) *answer[sessionList] {
+	list := sessionList{Data: make([]session, len(rows)), Messages: messages}
+	for i := range rows {
+		list.Data[i] = sessionAt(&rows[i], now)
+	}
+	return &answer[sessionList]{Body: list}
 }

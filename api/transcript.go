@@ -130,7 +130,7 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 		Agents: access.Of(ctx).Agents, Limit: in.Limit,
 	}}
 	var err error
-	if t.hash, err = listHash(kind, t.query.SessionID, t.query.AgentID, in.StartedAt.bound(), &in.AsOf); err != nil {
+	if t.hash, err = t.listHash(kind, in.StartedAt, &in.AsOf); err != nil {
 		return nil, err
 	}
 	if in.Cursor != "" {
@@ -151,6 +151,11 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 		return t, s.selectWindow(ctx, &t.query, in.StartedAt)
 	}
 	return t, nil
+}
+
+// listHash is that of the list that a page is of.
+func (t *transcript) listHash(kind string, startedAt timeParam, asOf *asOfParam) (string, error) {
+	return listHash(kind, t.query.SessionID, t.query.AgentID, startedAt.bound(), asOf)
 }
 
 // selectWindow narrows a query to the session that started at a time.
@@ -255,6 +260,12 @@ func (p *parts) add(bytes int) { p.rows, p.bytes = p.rows+1, p.bytes+bytes }
 
 func (p *parts) isFull() bool { return p.rows >= p.limit || p.bytes >= pageBytes }
 
+// readMessages reads a part of a page of messages.
+type readMessages = func(context.Context, store.TranscriptQuery) ([]store.Message, *store.EventPlace, error)
+
+// messageBytes is about how much memory a message takes.
+func messageBytes(m *store.Message) int { return len(m.Text) }
+
 func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer[page[message]], error) {
 	t, err := s.askedTranscript(ctx, "messages", in)
 	if err != nil {
@@ -264,7 +275,7 @@ func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer
 	if t.past != nil {
 		read = t.past.Messages
 	}
-	rows, behind, err := inParts(ctx, t.query, read, func(m *store.Message) int { return len(m.Text) })
+	rows, behind, err := inParts(ctx, t.query, read, messageBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -286,9 +297,7 @@ func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[p
 	if t.past != nil {
 		read = t.past.Events
 	}
-	rows, behind, err := inParts(ctx, t.query, read, func(e *store.StoredEvent) int {
-		return len(e.Text) + len(e.Payload) + len(e.PayloadRaw)
-	})
+	rows, behind, err := inParts(ctx, t.query, read, eventBytes)
 	if err != nil {
 		return nil, err
 	}

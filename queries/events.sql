@@ -31,20 +31,6 @@ WHERE e.session_id = @session_id AND (@agent_id::text = '' OR e.agent_id = @agen
 ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
 LIMIT @max_rows;
 
--- name: MessageListFirst :many
--- The first page of MessageListOfSession without any filter, which is asked for most:
--- in each partition, each condition takes time before a row is read.
-SELECT e.position, e.agent_id, e.session_id, s.started_at AS session_started_at, e.occurred_at, e.role, e.message,
-       e.message_type, e.language, e.user_id, e.fingerprint
-FROM events e
-LEFT JOIN sessions s ON s.session_id = e.session_id AND s.agent_id = e.agent_id
-     AND e.occurred_at BETWEEN s.started_at AND s.last_event_at
-WHERE e.session_id = @session_id AND e.event_type = 'chat.push' AND e.erasure IS NULL
-  AND (e.healed_from = '' OR NOT EXISTS (
-      SELECT FROM superseded x WHERE x.session_id = e.session_id AND x.agent_id = e.agent_id AND x.position = e.position))
-ORDER BY e.occurred_at, event_rank(e.event_type, e.role), e.fingerprint
-LIMIT @max_rows;
-
 -- name: EventExistsOfSession :one
 -- The events of a session may have gone for their age.
 SELECT (EXISTS (

@@ -67,6 +67,15 @@ func (v *rowValues) text() string {
 	return string(value)
 }
 
+// bytes are those of a bytea. It comes in binary.
+func (v *rowValues) bytes() []byte {
+	value, isBinary := v.next()
+	if !isBinary {
+		v.fail("%q is no bytea in binary", value)
+	}
+	return bytes.Clone(value)
+}
+
 // int is 0 for null.
 func (v *rowValues) int() int64 {
 	value, isBinary := v.next()

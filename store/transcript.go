@@ -45,7 +45,16 @@ type Message struct {
 // Messages is a page of messages, and the place behind its last one if there
 // are more.
 func (db *DB) Messages(ctx context.Context, query TranscriptQuery) ([]Message, *EventPlace, error) {
-	rows, err := db.messageRows(ctx, &query)
+	if query.isFirst() {
+		if short, err := db.readShort(ctx, &query); err != nil || !short.isLonger {
+			return short.messages, nil, err
+		}
+	}
+	return db.messages(ctx, &query)
+}
+
+func (db *DB) messages(ctx context.Context, query *TranscriptQuery) ([]Message, *EventPlace, error) {
+	rows, err := db.q.MessageListOfSession(ctx, dbsqlc.MessageListOfSessionParams(query.params()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading messages: %w", err)
 	}
@@ -64,18 +73,6 @@ func (db *DB) Messages(ctx context.Context, query TranscriptQuery) ([]Message, *
 		}
 	}
 	return messages, place, nil
-}
-
-func (db *DB) messageRows(ctx context.Context, query *TranscriptQuery) ([]dbsqlc.MessageListOfSessionRow, error) {
-	if !query.isFirst() {
-		return db.q.MessageListOfSession(ctx, dbsqlc.MessageListOfSessionParams(query.params()))
-	}
-	first, err := db.q.MessageListFirst(ctx, dbsqlc.MessageListFirstParams{SessionID: query.SessionID, MaxRows: int32(query.Limit) + 1})
-	rows := make([]dbsqlc.MessageListOfSessionRow, len(first))
-	for i := range first {
-		rows[i] = dbsqlc.MessageListOfSessionRow(first[i])
-	}
-	return rows, err
 }
 
 // isFirst reports whether a query asks for the first page of all that a session_id has.

@@ -62,7 +62,7 @@ type result struct {
 // Bounds of how often a question is asked, whatever it takes.
 const (
 	leastRounds = 7
-	mostRounds  = 400
+	mostRounds  = 10_000
 	warmRounds  = 5
 )
 
