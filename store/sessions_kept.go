@@ -126,21 +126,10 @@ func (db *DB) keptPage(ctx context.Context, query *SessionQuery, from string, ar
 }
 
 // findPage finds the tuples of a page, in its order.
-func (db *DB) findPage(ctx context.Context, query *SessionQuery, from string, args []any) ([]tuple, error) {
-	rows, err := db.pool.Query(ctx, "SELECT "+tupleColumns+from, slices.Concat([]any{query.mode(), tupleFormats}, args)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	found := make([]tuple, 0, query.Limit+1)
-	for rows.Next() {
-		values := rowValues{fields: rows.FieldDescriptions(), raw: rows.RawValues()}
-		found = append(found, values.tuple())
-		if err := values.done(); err != nil {
-			return nil, err
-		}
-	}
-	return found, rows.Err()
+func (db *DB) findPage(ctx context.Context, query *SessionQuery, from string, args []any) (found []tuple, err error) {
+	find := "SELECT " + tuplesOf("sessions") + " FROM (SELECT ctid, xmin" + from + ") page"
+	err = db.pool.QueryRow(ctx, find, slices.Concat([]any{query.mode(), tuplesFormats}, args)...).Scan((*tuples)(&found))
+	return found, err
 }
 
 var listedTupleFormats = slices.Concat(listedFormats, tupleFormats)

@@ -31,10 +31,46 @@ var tupleFormats = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormat
 func (v *rowValues) tuple() tuple {
 	t := tuple{server: v.time().UnixMicro(), file: uint32(v.int())} // #nosec G115 -- the bits of an oid
 	if place, isBinary := v.next(); isBinary && len(place) == 6 {
-		t.place = pgtype.TID{BlockNumber: binary.BigEndian.Uint32(place), OffsetNumber: binary.BigEndian.Uint16(place[4:]), Valid: true}
+		t.place = placeOf(place)
 	} else {
 		v.fail("%q is no place of a row", place)
 	}
 	t.since = uint32(v.int()) // #nosec G115 -- the bits of a transaction's number
 	return t
+}
+
+// tuplesOf selects the tuples of rows of a table as one row, in the order of the rows: a
+// row each takes Postgres, and whoever reads it, several times as long.
+func tuplesOf(table string) string {
+	return "(SELECT pg_postmaster_start_time()), " + fileOf(table) + ", string_agg(tidsend(ctid) || xidsend(xmin), '')"
+}
+
+var tuplesFormats = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode}
+
+const tupleBytes = 6 + 4 // what is sent of each: block and offset, transaction
+
+// tuples are those of tuplesOf.
+type tuples []tuple
+
+// ScanRow is of pgx.RowScanner.
+func (t *tuples) ScanRow(row pgx.Rows) error {
+	v := rowValues{fields: row.FieldDescriptions(), raw: row.RawValues()}
+	of := tuple{server: v.time().UnixMicro(), file: uint32(v.int())} // #nosec G115 -- the bits of an oid
+	sent, isBinary := v.next()
+	if !isBinary || len(sent)%tupleBytes != 0 {
+		v.fail("%d bytes are no tuples", len(sent))
+		return v.done()
+	}
+	*t = make([]tuple, 0, len(sent)/tupleBytes)
+	for ; len(sent) > 0; sent = sent[tupleBytes:] {
+		of.place = placeOf(sent)
+		of.since = binary.BigEndian.Uint32(sent[6:])
+		*t = append(*t, of)
+	}
+	return v.done()
+}
+
+// placeOf is where a row is, as tidsend has it.
+func placeOf(sent []byte) pgtype.TID {
+	return pgtype.TID{BlockNumber: binary.BigEndian.Uint32(sent), OffsetNumber: binary.BigEndian.Uint16(sent[4:]), Valid: true}
 }
