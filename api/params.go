@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -27,13 +28,10 @@ func queryProblem(u *url.URL, op *huma.Operation) *problem {
 	if err != nil {
 		return newProblem(http.StatusBadRequest, "the query string can't be read: percent-encode the values")
 	}
-	known := make(map[string]bool)
-	for _, p := range op.Parameters {
-		known[p.Name] = p.In == "query"
-	}
 	var wrong []parameter
 	for name, values := range query {
-		if message := parameterFault(known[name], values); message != "" {
+		isKnown := slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "query" && p.Name == name })
+		if message := parameterFault(isKnown, values); message != "" {
 			wrong = append(wrong, parameter{Location: "query." + name, Message: message})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -202,20 +203,25 @@ type conditions struct {
 
 // add takes a clause with a %s for each argument's place.
 func (c *conditions) add(clause string, args ...any) {
-	places := make([]any, len(args))
-	for i, arg := range args {
-		places[i] = c.place(arg)
-		if c.hidden {
-			places[i] = fmt.Sprintf("(SELECT %s::%s)", places[i], typeOf(arg))
+	var b strings.Builder
+	for _, arg := range args {
+		before, behind, _ := strings.Cut(clause, "%s")
+		b.WriteString(before)
+		if place := c.place(arg); c.hidden {
+			b.WriteString("(SELECT " + place + "::" + typeOf(arg) + ")")
+		} else {
+			b.WriteString(place)
 		}
+		clause = behind
 	}
-	c.clauses = append(c.clauses, fmt.Sprintf(clause, places...))
+	b.WriteString(clause)
+	c.clauses = append(c.clauses, b.String())
 }
 
 // place takes an argument, and is its place in the SQL.
 func (c *conditions) place(arg any) string {
 	c.args = append(c.args, arg)
-	return fmt.Sprintf("$%d", len(c.args))
+	return "$" + strconv.Itoa(len(c.args))
 }
 
 // typeOf is Postgres's type of an argument.
@@ -313,8 +319,8 @@ func (query *SessionQuery) order() string {
 		nulls = " NULLS LAST"
 	}
 	// Where the column is the last of the ties' order too, naming it twice is harmless.
-	return fmt.Sprintf(" ORDER BY %s %s%s, agent_id, session_id, started_at LIMIT %d",
-		sortColumns[query.Sort].column, direction, nulls, query.Limit+1)
+	return " ORDER BY " + sortColumns[query.Sort].column + " " + direction + nulls +
+		", agent_id, session_id, started_at LIMIT " + strconv.Itoa(query.Limit+1)
 }
 
 func (query *SessionQuery) conditions(where *conditions) {
@@ -383,6 +389,6 @@ func (query *SessionQuery) after(where *conditions, column string) {
 		return
 	}
 	// The first condition follows from the second, and is what an index can be entered by.
-	where.add(fmt.Sprintf("%[1]s %[2]s= %%s AND (%[1]s %[2]s %%s OR %[3]s)", column, beyond, tie),
+	where.add(column+" "+beyond+"= %s AND ("+column+" "+beyond+" %s OR "+tie+")",
 		value, value, key.AgentID, key.SessionID, key.StartedAt)
 }

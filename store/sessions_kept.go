@@ -41,7 +41,7 @@ var pageSeed = maphash.MakeSeed()
 // isAskedAgain reports whether a page was asked for not long ago, and remembers that it
 // is now.
 func (k *keptSessions) isAskedAgain(from string, args []any) bool {
-	page := maphash.Bytes(pageSeed, fmt.Appendf([]byte(from), "%q", args))
+	page := hashOf(from, args)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.asked[page]; ok {
@@ -53,6 +53,26 @@ func (k *keptSessions) isAskedAgain(from string, args []any) bool {
 	}
 	k.asked[page] = struct{}{}
 	return ok
+}
+
+// hashOf tells pages of this process apart.
+func hashOf(from string, args []any) uint64 {
+	var h maphash.Hash
+	h.SetSeed(pageSeed)
+	_, _ = h.WriteString(from) // it never fails
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			maphash.WriteComparable(&h, arg)
+		case int64:
+			maphash.WriteComparable(&h, arg)
+		case time.Time:
+			maphash.WriteComparable(&h, arg.UnixMicro())
+		default:
+			_, _ = fmt.Fprintf(&h, "%q", arg)
+		}
+	}
+	return h.Sum64()
 }
 
 // get finds the rows that are kept; nil for each other one, and where these are.

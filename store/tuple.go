@@ -42,7 +42,7 @@ func (v *rowValues) tuple() tuple {
 // tuplesOf selects the tuples of rows of a table as one row, in the order of the rows: a
 // row each takes Postgres, and whoever reads it, several times as long.
 func tuplesOf(table string) string {
-	return "(SELECT pg_postmaster_start_time()), " + fileOf(table) + ", string_agg(tidsend(ctid) || xidsend(xmin), '')"
+	return "pg_postmaster_start_time(), pg_relation_filenode('" + table + "'::regclass), string_agg(tidsend(ctid) || xidsend(xmin), '')"
 }
 
 var tuplesFormats = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode}
