@@ -256,10 +256,12 @@ func (in *sessionInput) begin(ctx context.Context, read readMessages) (*messageS
 	if err != nil {
 		return nil, err
 	}
-	if t.hash, err = t.listHash("messages", timeParam{}, &in.AsOf); err != nil {
+	t.isOf("messages", timeParam{}, &in.AsOf)
+	next, err := t.next(behind)
+	if err != nil {
 		return nil, err
 	}
-	p := newPage(rows, messageOf, t.next(behind)).Body
+	p := newPage(rows, messageOf, next).Body
 	return &messageStart{p.Data, p.NextCursor, p.HasMore}, nil
 }
 

@@ -118,7 +118,7 @@ func (p eventPlace) ofStore() *store.EventPlace {
 // transcript is what a page of messages or events asks for.
 type transcript struct {
 	query store.TranscriptQuery
-	hash  string                // of the list that it is a page of
+	list  []any                 // that it is a page of, for listHash
 	past  *store.PastTranscript // nil at present
 }
 
@@ -129,18 +129,20 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 		SessionID: rapport.CleanText(in.SessionID), AgentID: rapport.CleanText(in.AgentID),
 		Agents: access.Of(ctx).Agents, Limit: in.Limit,
 	}}
-	var err error
-	if t.hash, err = t.listHash(kind, in.StartedAt, &in.AsOf); err != nil {
-		return nil, err
-	}
+	t.isOf(kind, in.StartedAt, &in.AsOf)
 	if in.Cursor != "" {
-		from, err := decodeCursor[eventPlace](in.Cursor, t.hash)
+		hash, err := listHash(t.list...)
+		if err != nil {
+			return nil, err
+		}
+		from, err := decodeCursor[eventPlace](in.Cursor, hash)
 		if err != nil {
 			return nil, err
 		}
 		t.query.After = from.Place.ofStore()
 	}
-	if err := s.wait(ctx, in.ReadParams); err != nil {
+	err := s.wait(ctx, in.ReadParams)
+	if err != nil {
 		return nil, err
 	}
 	if in.AsOf.set {
@@ -153,9 +155,9 @@ func (s *server) askedTranscript(ctx context.Context, kind string, in *transcrip
 	return t, nil
 }
 
-// listHash is that of the list that a page is of.
-func (t *transcript) listHash(kind string, startedAt timeParam, asOf *asOfParam) (string, error) {
-	return listHash(kind, t.query.SessionID, t.query.AgentID, startedAt.bound(), asOf)
+// isOf says which list the page is of, before its query is narrowed.
+func (t *transcript) isOf(kind string, startedAt timeParam, asOf *asOfParam) {
+	t.list = []any{kind, t.query.SessionID, t.query.AgentID, startedAt.bound(), asOf}
 }
 
 // selectWindow narrows a query to the session that started at a time.
@@ -182,12 +184,16 @@ func (s *server) selectWindow(ctx context.Context, query *store.TranscriptQuery,
 }
 
 // next is the cursor of the page that begins behind a place; empty if there is none.
-func (t *transcript) next(behind *store.EventPlace) string {
+func (t *transcript) next(behind *store.EventPlace) (string, error) {
 	if behind == nil {
-		return ""
+		return "", nil
+	}
+	hash, err := listHash(t.list...)
+	if err != nil {
+		return "", err
 	}
 	place := eventPlace{behind.OccurredAt.UnixMicro(), behind.Rank, behind.Fingerprint[:]}
-	return cursor[eventPlace]{Version: cursorVersion, List: t.hash, Place: place}.encode()
+	return cursor[eventPlace]{Version: cursorVersion, List: hash, Place: place}.encode(), nil
 }
 
 // exists is a 404 for a session_id that the log doesn't know. Rows tell already
@@ -282,7 +288,11 @@ func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer
 	if err := s.exists(ctx, t, len(rows)); err != nil {
 		return nil, err
 	}
-	return newPage(rows, messageOf, t.next(behind)), nil
+	next, err := t.next(behind)
+	if err != nil {
+		return nil, err
+	}
+	return newPage(rows, messageOf, next), nil
 }
 
 // eventBytes is about how much memory an event takes.
@@ -304,5 +314,9 @@ func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[p
 	if err := s.exists(ctx, t, len(rows)); err != nil {
 		return nil, err
 	}
-	return newPage(rows, eventOf, t.next(behind)), nil
+	next, err := t.next(behind)
+	if err != nil {
+		return nil, err
+	}
+	return newPage(rows, eventOf, next), nil
 }

@@ -61,7 +61,7 @@ func (db *DB) readShort(ctx context.Context, query *TranscriptQuery) (*shortTran
 		})
 	})
 	batch.Queue(shortMessages, query.SessionID, query.Limit+1).Query(func(rows pgx.Rows) (err error) {
-		found, err = findMessages(rows, query.SessionID)
+		found, err = findMessages(rows, query.SessionID, min(t.messageCount(), query.Limit)+1)
 		return err
 	})
 	if err := db.pool.SendBatch(ctx, batch).Close(); err != nil {
@@ -77,6 +77,14 @@ func (db *DB) readShort(ctx context.Context, query *TranscriptQuery) (*shortTran
 		t.messages[i].SessionStartedAt = t.startedAt(&found[i].Message)
 	}
 	return t, nil
+}
+
+// messageCount is how many messages its sessions have, by what is folded.
+func (t *shortTranscript) messageCount() (n int) {
+	for i := range t.sessions {
+		n += int(t.sessions[i].MessageCount)
+	}
+	return n
 }
 
 // startedAt is that of the session that a message is in; nil if it is in none yet.
@@ -97,10 +105,10 @@ type foundMessage struct {
 	isHealed    bool
 }
 
-// findMessages reads rows of shortMessages.
-func findMessages(rows pgx.Rows, sessionID string) ([]foundMessage, error) {
+// findMessages reads rows of shortMessages, which are about n.
+func findMessages(rows pgx.Rows, sessionID string, n int) ([]foundMessage, error) {
 	defer rows.Close()
-	var found []foundMessage
+	found := make([]foundMessage, 0, n)
 	for rows.Next() {
 		v := rowValues{fields: rows.FieldDescriptions(), raw: rows.RawValues()}
 		var m foundMessage
