@@ -24,65 +24,61 @@ const maxCachedBytes = 48 << 20
 // moment, with a cache or without. The zero value is empty.
 type totalsCache struct {
 	mu    sync.Mutex
-	rows  map[tuple]cachedTotals
+	rows  map[tuple]*keptTotals
 	bytes int
 }
 
-type cachedTotals struct {
-	*rapport.Totals      // never written to again
-	isWhole         bool // the histograms were read, too
+// keptTotals is a row of session_totals, which is never written to again.
+type keptTotals struct {
+	rapport.Totals
+	agentID  string
+	startsAt time.Time
+	isWhole  bool // the histograms were read, too
 }
 
-// get finds those of the tuples that are kept, and tells where the others are.
-func (c *totalsCache) get(found []foundTotals, isWhole bool) (others []pgtype.TID) {
+// get finds the rows that are kept; nil for each other one, and where these are.
+func (c *totalsCache) get(found []tuple, isWhole bool) (rows []*keptTotals, others []pgtype.TID) {
+	rows = make([]*keptTotals, len(found))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range found {
-		if kept := c.rows[found[i].tuple]; kept.Totals != nil && (kept.isWhole || !isWhole) {
-			found[i].totals = kept.Totals
+	for i, at := range found {
+		if kept := c.rows[at]; kept != nil && (kept.isWhole || !isWhole) {
+			rows[i] = kept
 		} else {
-			others = append(others, found[i].place)
+			others = append(others, at.place)
 		}
 	}
-	return others
+	return rows, others
 }
 
-// put keeps totals. Some others, whichever they are, go when there are too many.
-func (c *totalsCache) put(rows map[tuple]*rapport.Totals, isWhole bool) {
+// put keeps rows. Some others, whichever they are, go when there are too many.
+func (c *totalsCache) put(rows map[tuple]*keptTotals) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rows == nil {
-		c.rows = make(map[tuple]cachedTotals)
+		c.rows = make(map[tuple]*keptTotals)
 	}
-	for at, t := range rows {
-		if kept := c.rows[at]; kept.Totals == nil || isWhole && !kept.isWhole {
-			c.bytes += memoryOf(t) - memoryOf(kept.Totals)
-			c.rows[at] = cachedTotals{t, isWhole}
+	for at, row := range rows {
+		if kept := c.rows[at]; kept == nil || row.isWhole && !kept.isWhole {
+			c.bytes += memoryOf(row) - memoryOf(kept)
+			c.rows[at] = row
 		}
 	}
-	for at, t := range c.rows {
+	for at, row := range c.rows {
 		if c.bytes <= maxCachedBytes {
 			return
 		}
 		delete(c.rows, at)
-		c.bytes -= memoryOf(t.Totals)
+		c.bytes -= memoryOf(row)
 	}
 }
 
-// memoryOf is about how many bytes totals take in memory.
-func memoryOf(t *rapport.Totals) int {
+// memoryOf is about how many bytes a row takes in memory.
+func memoryOf(t *keptTotals) int {
 	if t == nil {
 		return 0
 	}
 	return 512 + 16*(t.Duration.Bins()+t.Response.Bins())
-}
-
-// foundTotals is a row that a query is about.
-type foundTotals struct {
-	tuple
-	agentID string
-	at      time.Time
-	totals  *rapport.Totals
 }
 
 // readCached reads row by row, from memory what was read before. The sessions of what is less than
@@ -90,11 +86,6 @@ type foundTotals struct {
 func (db *DB) readCached(ctx context.Context, query *totalsQuery, agents []string, limited bool) error {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	return pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
-		parts := make(sumParts)
-		if err := query.readSessions(ctx, tx, parts, agents, limited); err != nil {
-			return err
-		}
-		parts.sum(query.filter.Percentiles)
 		found, err := query.find(ctx, tx, agents, limited)
 		if err != nil {
 			return err
@@ -103,12 +94,13 @@ func (db *DB) readCached(ctx context.Context, query *totalsQuery, agents []strin
 			return query.stream(ctx, tx, agents, limited)
 		}
 		for some := range slices.Chunk(found, filledAtOnce) {
-			if err := db.cached.fill(ctx, tx, some, query.filter.Percentiles); err != nil {
+			rows, err := db.cached.fill(ctx, tx, some, query.filter.Percentiles)
+			if err != nil {
 				return err
 			}
 			parts := make(sumParts)
-			for i := range some {
-				parts.add(query.sum(some[i].agentID, some[i].at), some[i].totals)
+			for _, row := range rows {
+				parts.add(query.sum(row.agentID, row.startsAt), &row.Totals)
 			}
 			parts.sum(query.filter.Percentiles)
 		}
@@ -140,19 +132,6 @@ func (query *totalsQuery) stream(ctx context.Context, tx pgx.Tx, agents []string
 	return query.scan(rows)
 }
 
-// readSessions reads the sessions of what is less than a quarter hour.
-func (query *totalsQuery) readSessions(ctx context.Context, tx pgx.Tx, parts sumParts, agents []string, limited bool) error {
-	if len(query.ragged) == 0 {
-		return nil
-	}
-	sql, args := query.sessionsSQL(agents, limited)
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	return query.scanSessions(rows, parts)
-}
-
 // sumParts are what is to be added to each sum: all at once, since a histogram that many
 // others are added to would be made anew for each of them.
 type sumParts map[*rapport.Totals][]*rapport.Totals
@@ -174,71 +153,66 @@ func (p sumParts) sum(withHistograms bool) {
 	}
 }
 
-// find tells which rows there are, each with its place among the sums, but no more than
-// one above maxFound.
-func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, limited bool) ([]foundTotals, error) {
-	if len(query.whole) == 0 {
-		return nil, nil
+// find adds the sessions of what is less than a quarter hour, and tells which rows there
+// are of the rest, but no more than one above maxFound.
+func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, limited bool) ([]tuple, error) {
+	var found []tuple
+	batch, parts := &pgx.Batch{}, make(sumParts)
+	if len(query.ragged) > 0 {
+		sql, args := query.sessionsSQL(agents, limited)
+		batch.Queue(sql, args...).Query(func(rows pgx.Rows) error { return query.scanSessions(rows, parts) })
 	}
-	var row foundTotals
-	name, key := "starts_at", any(&row.at)
-	if query.byAgent {
-		name, key = "agent_id", &row.agentID
+	if len(query.whole) > 0 {
+		sql, args := query.from("SELECT t.ctid, t.xmin", "ctid, xmin", agents, limited)
+		batch.Queue(fmt.Sprintf("SELECT %s FROM (%s LIMIT %d) found", tuplesOf("session_totals"), sql, maxFound+1), args...).
+			QueryRow(func(row pgx.Row) error { return row.Scan((*tuples)(&found)) })
 	}
-	sql, args := query.from("SELECT "+fileOf("session_totals")+", t.place, t.since, t."+name,
-		"ctid AS place, xmin AS since, "+name, agents, limited)
-	var found []foundTotals
-	batch := &pgx.Batch{}
-	batch.Queue("SELECT pg_postmaster_start_time()").QueryRow(func(server pgx.Row) error {
-		var started time.Time
-		err := server.Scan(&started)
-		row.server = started.UnixMicro()
-		return err
-	})
-	batch.Queue(fmt.Sprintf("%s LIMIT %d", sql, maxFound+1), args...).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&row.file, &row.place, &row.since, key}, func() error {
-			found = append(found, row)
-			return nil
-		})
-		return err
-	})
-	return found, tx.SendBatch(ctx, batch).Close()
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, err
+	}
+	parts.sum(query.filter.Percentiles)
+	return found, nil
 }
 
-// fill finds the totals of rows, and reads those that nobody has read before: in the
-// transaction that the rows were found in, for which they are where they were.
-func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []foundTotals, isWhole bool) error {
-	places := c.get(found, isWhole)
-	if len(places) == 0 {
-		return nil
+// fill finds the totals of tuples, and reads those that nobody has read before: in the
+// transaction that the tuples were found in, for which they are where they were.
+func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []tuple, isWhole bool) ([]*keptTotals, error) {
+	rows, others := c.get(found, isWhole)
+	if len(others) == 0 {
+		return rows, nil
 	}
+	fresh, err := readKept(ctx, tx, found[0].server, others, isWhole)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range found {
+		if rows[i] != nil {
+			continue
+		}
+		if rows[i] = fresh[at]; rows[i] == nil {
+			return nil, errors.New("a row of session_totals was not where it is")
+		}
+	}
+	c.put(fresh)
+	return rows, nil
+}
+
+// readKept reads the rows at some places, to be kept.
+func readKept(ctx context.Context, tx pgx.Tx, server int64, places []pgtype.TID, isWhole bool) (map[tuple]*keptTotals, error) {
 	columns := totalColumns
 	if isWhole {
 		columns = slices.Concat(totalColumns, histogramColumns)
 	}
-	rows, err := tx.Query(ctx, "SELECT "+fileOf("session_totals")+", ctid, xmin, "+strings.Join(columns, ", ")+" FROM session_totals WHERE ctid = ANY($1)", places)
+	rows, err := tx.Query(ctx, "SELECT "+fileOf("session_totals")+", ctid, xmin, agent_id, starts_at, "+strings.Join(columns, ", ")+
+		" FROM session_totals WHERE ctid = ANY($1)", places)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fresh := make(map[tuple]*rapport.Totals, len(places))
-	at := tuple{server: found[0].server}
-	var t rapport.Totals
-	err = scanTotals(rows, &t, isWhole, func() error {
-		kept := t
-		fresh[at] = &kept
+	fresh, at := make(map[tuple]*keptTotals, len(places)), tuple{server: server}
+	row := keptTotals{isWhole: isWhole}
+	err = scanTotals(rows, &row.Totals, isWhole, func() error {
+		fresh[at] = new(row)
 		return nil
-	}, &at.file, &at.place, &at.since)
-	if err != nil {
-		return err
-	}
-	for i := range found {
-		if found[i].totals != nil {
-			continue
-		}
-		if found[i].totals = fresh[found[i].tuple]; found[i].totals == nil {
-			return errors.New("a row of session_totals was not where it is")
-		}
-	}
-	c.put(fresh, isWhole)
-	return nil
+	}, &at.file, &at.place, &at.since, &row.agentID, &row.startsAt)
+	return fresh, err
 }
