@@ -87,7 +87,7 @@ func (s *server) sessionsAsOf(ctx context.Context, in *sessionInput) (*answer[se
 	if err != nil {
 		return nil, err
 	}
-	rows, err := past.Sessions(ctx)
+	rows, said, err := past.Sessions(ctx)
 	if err != nil {
 		return nil, asOfProblem(err)
 	}
@@ -96,12 +96,11 @@ func (s *server) sessionsAsOf(ctx context.Context, in *sessionInput) (*answer[se
 	}
 	var messages *messageStart
 	if in.Include != "" {
-		said, err := past.Transcript(ctx)
-		if err != nil {
-			return nil, asOfProblem(err)
-		}
 		if messages, err = in.begin(ctx, said.Messages); err != nil {
 			return nil, err
+		}
+		if err := past.Undisturbed(ctx); err != nil {
+			return nil, asOfProblem(err)
 		}
 	}
 	return sessionsAt(rows, past.At, messages), nil

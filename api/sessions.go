@@ -181,7 +181,7 @@ type sessionInput struct {
 	SessionID string    `path:"session_id" doc:"The sender's session, percent-encoded."`
 	AgentID   string    `query:"agent_id" doc:"Sessions of this agent alone."`
 	AsOf      asOfParam `query:"as_of" doc:"What was known at a moment: a log position, or a time (RFC 3339) by which events had been received. It is told anew, by the rules of today, from what had come by then. status is as it was then; for a position, at the receipt of its event."`
-	Include   string    `query:"include" enum:"messages" doc:"messages: the first 50 messages, too, as GET /sessions/{session_id}/messages has them. As JSON alone."`
+	Include   string    `query:"include" enum:"messages" doc:"messages: the first messages, too, 50 of them or fewer where they are long, as GET /sessions/{session_id}/messages has them. As JSON alone."`
 }
 
 // sessionList is a list that is not told in pages: it is short.

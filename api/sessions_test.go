@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +57,29 @@ func TestPagesThatAreAskedForAgainAreAsTheyAreThen(t *testing.T) {
 			requireRows(t, allRows(t, l, "/sessions", 7), want)
 			requireRows(t, allRows(t, l, "/sessions", 100), want)
 		}
+	}
+}
+
+// TestReadersOfOnePageDoNotDisturbEachOther is for the race detector, too.
+func TestReadersOfOnePageDoNotDisturbEachOther(t *testing.T) {
+	t.Parallel()
+	l := newLive(t, Config{})
+	l.appendAll(t, randomEvents(rand.New(rand.NewPCG(5, 6)), 200))
+	for _, now := range []time.Time{noon, noon.Add(100 * time.Hour)} { // open ones, and all closed
+		l.now.Store(&now)
+		want := decodeJSON(t, get(l, "/sessions?limit=100"))["data"]
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for range 20 {
+					var page struct{ Data any }
+					if err := json.Unmarshal(get(l, "/sessions?limit=100").Body.Bytes(), &page); err != nil || !reflect.DeepEqual(page.Data, want) {
+						t.Errorf("another page: %v", err)
+					}
+				}
+			})
+		}
+		readers.Wait()
 	}
 }
 

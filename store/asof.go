@@ -169,12 +169,12 @@ func pastEvent(row dbsqlc.HistoryEventListRow) *rapport.Event {
 	}
 }
 
-// Sessions are what the sessions of the session_id were, in the order of time. They
-// are ErrRewritten if that could not be read undisturbed.
-func (p *Past) Sessions(ctx context.Context) ([]SessionRow, error) {
+// Sessions are what the sessions of the session_id were, in the order of time, and what
+// Transcript is. They are ErrRewritten if that could not be read undisturbed.
+func (p *Past) Sessions(ctx context.Context) ([]SessionRow, *PastTranscript, error) {
 	replays, _, err := p.replay(ctx, allTexts, allTime)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var rows []SessionRow
 	for _, row := range p.frozen {
@@ -188,11 +188,12 @@ func (p *Past) Sessions(ctx context.Context) ([]SessionRow, error) {
 	slices.SortFunc(rows, func(a, b SessionRow) int {
 		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.AgentID, b.AgentID))
 	})
-	return rows, p.undisturbed(ctx)
+	return rows, p.transcriptOf(replays), p.Undisturbed(ctx)
 }
 
-// undisturbed looks whether anything has gone since the log was opened.
-func (p *Past) undisturbed(ctx context.Context) error {
+// Undisturbed looks whether anything has gone since the log was opened: it is ErrRewritten
+// then.
+func (p *Past) Undisturbed(ctx context.Context) error {
 	now, err := p.db.q.AsOfMomentGet(ctx, p.upTo)
 	if err != nil {
 		return fmt.Errorf("reading the log's head: %w", err)
@@ -230,6 +231,10 @@ func (p *Past) Transcript(ctx context.Context) (*PastTranscript, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.transcriptOf(replays), p.Undisturbed(ctx)
+}
+
+func (p *Past) transcriptOf(replays map[string]*rapport.Replay) *PastTranscript {
 	t := &PastTranscript{Past: p, spans: make(map[string][]Span), superseded: []int64{}}
 	for _, row := range p.frozen {
 		s := row.Session
@@ -244,7 +249,7 @@ func (p *Past) Transcript(ctx context.Context) (*PastTranscript, error) {
 	for _, spans := range t.spans {
 		slices.SortFunc(spans, func(a, b Span) int { return a.StartedAt.Compare(b.StartedAt) })
 	}
-	return t, p.undisturbed(ctx)
+	return t
 }
 
 // Agents are those that had a session that started at a time, each with its span.

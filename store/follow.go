@@ -79,7 +79,9 @@ func (db *DB) Follow(ctx context.Context, follower string, settings rapport.Sett
 		if after == head.Position {
 			return nil
 		}
-		db.tail.since(head.Generation)
+		if db.tail.since(head.Generation) {
+			db.kept.forget()
+		}
 		if !at.Ahead {
 			events = db.tail.after(after, head.Position, limit)
 		}

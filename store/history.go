@@ -88,7 +88,7 @@ func (db *DB) History(ctx context.Context, query HistoryQuery) (told []Told, beh
 	if more {
 		behind = events[len(events)-1].Event.Position
 	}
-	return events, behind, h.past.undisturbed(ctx)
+	return events, behind, h.past.Undisturbed(ctx)
 }
 
 // historyEvents are the next events, with nothing told of them yet.

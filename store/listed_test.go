@@ -67,8 +67,16 @@ func TestRowsAreReadHoweverAURLAsksToExecute(t *testing.T) {
 		if err != nil || len(totals) == 0 {
 			t.Errorf("%s: %d agents, %v", mode, len(totals), err)
 		}
-		if rows, _, err := other.Sessions(t.Context(), store.SessionQuery{Sort: store.SortStartedAt, Limit: 5}); err != nil || len(rows) != 5 {
-			t.Errorf("%s: %d sessions, %v", mode, len(rows), err)
+		var session string
+		for range 3 { // the second time it is kept
+			rows, _, err := other.Sessions(t.Context(), store.SessionQuery{Sort: store.SortStartedAt, Limit: 5, Keep: true})
+			if err != nil || len(rows) != 5 {
+				t.Fatalf("%s: %d sessions, %v", mode, len(rows), err)
+			}
+			session = rows[0].SessionID
+		}
+		if rows, _, _, err := other.SessionsAndMessages(t.Context(), store.TranscriptQuery{SessionID: session, Limit: 5}); err != nil || len(rows) == 0 {
+			t.Errorf("%s: %d sessions with their messages, %v", mode, len(rows), err)
 		}
 	}
 }

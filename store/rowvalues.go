@@ -96,6 +96,9 @@ func (v *rowValues) int() int64 {
 // that is too large.
 func (v *rowValues) digits(text []byte) int64 {
 	digits, isNegative := bytes.CutPrefix(text, []byte("-"))
+	if len(digits) == 0 && text != nil {
+		v.fail("%q is no whole number", text)
+	}
 	n := int64(0)
 	for _, digit := range digits {
 		if digit < '0' || digit > '9' {

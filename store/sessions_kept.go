@@ -32,7 +32,7 @@ const (
 	maxKeptRows = 8000
 	maxKeptText = 1 << 10 // bytes of what a sender has said; JSON may have six times as many
 	askedPages  = 1000
-	keptFor     = time.Hour // then all go, so that nothing that was erased stays in memory for longer
+	keptFor     = time.Hour // then all go: nothing that another server has erased stays in memory for longer
 )
 
 // pageSeed is of this process.

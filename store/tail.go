@@ -53,14 +53,17 @@ func (t *tail) forget() {
 	t.drop(len(t.events))
 }
 
-// since forgets everything if events have become stubs: it may have their texts.
-func (t *tail) since(generation int64) {
+// since forgets everything if events have become stubs: it may have their texts. It
+// reports whether they have.
+func (t *tail) since(generation int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if generation != t.generation {
-		t.drop(len(t.events))
-		t.generation = generation
+	if generation == t.generation {
+		return false
 	}
+	t.drop(len(t.events))
+	t.generation = generation
+	return true
 }
 
 // followed forgets what nobody asks for again.

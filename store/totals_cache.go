@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"rapport"
 )
@@ -81,31 +83,40 @@ func memoryOf(t *keptTotals) int {
 	return 512 + 16*(t.Duration.Bins()+t.Response.Bins())
 }
 
-// readCached reads row by row, from memory what was read before. The sessions of what is less than
-// a quarter hour come first, as everywhere, so that no two wait for each other.
-func (db *DB) readCached(ctx context.Context, query *totalsQuery, agents []string, limited bool) error {
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	return pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
-		found, err := query.find(ctx, tx, agents, limited)
+// readCached reads row by row, from memory what was read before.
+func (db *DB) readCached(ctx context.Context, query *totalsQuery, agents []string, limited bool) (err error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer func() {
+		end := "COMMIT"
+		if err != nil {
+			end = "ROLLBACK"
+		}
+		_, endErr := conn.Exec(ctx, end) // a connection that it fails on is not used again
+		err = cmp.Or(err, endErr)
+	}()
+	found, err := query.find(ctx, conn, agents, limited)
+	if err != nil {
+		return err
+	}
+	if len(found) > maxFound {
+		return query.stream(ctx, conn, agents, limited)
+	}
+	for some := range slices.Chunk(found, filledAtOnce) {
+		rows, err := db.cached.fill(ctx, conn, some, query.filter.Percentiles)
 		if err != nil {
 			return err
 		}
-		if len(found) > maxFound {
-			return query.stream(ctx, tx, agents, limited)
+		parts := make(sumParts)
+		for _, row := range rows {
+			parts.add(query.sum(row.agentID, row.startsAt), &row.Totals)
 		}
-		for some := range slices.Chunk(found, filledAtOnce) {
-			rows, err := db.cached.fill(ctx, tx, some, query.filter.Percentiles)
-			if err != nil {
-				return err
-			}
-			parts := make(sumParts)
-			for _, row := range rows {
-				parts.add(query.sum(row.agentID, row.startsAt), &row.Totals)
-			}
-			parts.sum(query.filter.Percentiles)
-		}
-		return nil
-	})
+		parts.sum(query.filter.Percentiles)
+	}
+	return nil
 }
 
 // Bounds of the memory of a question: of more rows than maxFound none is remembered, and
@@ -116,7 +127,7 @@ const (
 )
 
 // stream reads and adds row after row.
-func (query *totalsQuery) stream(ctx context.Context, tx pgx.Tx, agents []string, limited bool) error {
+func (query *totalsQuery) stream(ctx context.Context, conn *pgxpool.Conn, agents []string, limited bool) error {
 	name, columns := "starts_at", totalColumns
 	if query.byAgent {
 		name = "agent_id"
@@ -125,7 +136,7 @@ func (query *totalsQuery) stream(ctx context.Context, tx pgx.Tx, agents []string
 		columns = slices.Concat(totalColumns, histogramColumns)
 	}
 	sql, args := query.from("SELECT t."+name+", t."+strings.Join(columns, ", t."), "*", agents, limited)
-	rows, err := tx.Query(ctx, sql, args...)
+	rows, err := conn.Query(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
@@ -153,11 +164,14 @@ func (p sumParts) sum(withHistograms bool) {
 	}
 }
 
-// find adds the sessions of what is less than a quarter hour, and tells which rows there
-// are of the rest, but no more than one above maxFound.
-func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, limited bool) ([]tuple, error) {
+// find begins a transaction, adds the sessions of what is less than a quarter hour, and
+// tells which rows there are of the rest, but no more than one above maxFound. The sessions
+// come first, as everywhere, so that no two wait for each other; and all in one batch, whose
+// statements pgx prepares, for which it locks the tables, before the transaction begins.
+func (query *totalsQuery) find(ctx context.Context, conn *pgxpool.Conn, agents []string, limited bool) ([]tuple, error) {
 	var found []tuple
 	batch, parts := &pgx.Batch{}, make(sumParts)
+	batch.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 	if len(query.ragged) > 0 {
 		sql, args := query.sessionsSQL(agents, limited)
 		batch.Queue(sql, args...).Query(func(rows pgx.Rows) error { return query.scanSessions(rows, parts) })
@@ -167,7 +181,7 @@ func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, 
 		batch.Queue(fmt.Sprintf("SELECT %s FROM (%s LIMIT %d) found", tuplesOf("session_totals"), sql, maxFound+1), args...).
 			QueryRow(func(row pgx.Row) error { return row.Scan((*tuples)(&found)) })
 	}
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, err
 	}
 	parts.sum(query.filter.Percentiles)
@@ -176,12 +190,12 @@ func (query *totalsQuery) find(ctx context.Context, tx pgx.Tx, agents []string, 
 
 // fill finds the totals of tuples, and reads those that nobody has read before: in the
 // transaction that the tuples were found in, for which they are where they were.
-func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []tuple, isWhole bool) ([]*keptTotals, error) {
+func (c *totalsCache) fill(ctx context.Context, conn *pgxpool.Conn, found []tuple, isWhole bool) ([]*keptTotals, error) {
 	rows, others := c.get(found, isWhole)
 	if len(others) == 0 {
 		return rows, nil
 	}
-	fresh, err := readKept(ctx, tx, found[0].server, others, isWhole)
+	fresh, err := readKept(ctx, conn, found[0].server, others, isWhole)
 	if err != nil {
 		return nil, err
 	}
@@ -198,12 +212,12 @@ func (c *totalsCache) fill(ctx context.Context, tx pgx.Tx, found []tuple, isWhol
 }
 
 // readKept reads the rows at some places, to be kept.
-func readKept(ctx context.Context, tx pgx.Tx, server int64, places []pgtype.TID, isWhole bool) (map[tuple]*keptTotals, error) {
+func readKept(ctx context.Context, conn *pgxpool.Conn, server int64, places []pgtype.TID, isWhole bool) (map[tuple]*keptTotals, error) {
 	columns := totalColumns
 	if isWhole {
 		columns = slices.Concat(totalColumns, histogramColumns)
 	}
-	rows, err := tx.Query(ctx, "SELECT "+fileOf("session_totals")+", ctid, xmin, agent_id, starts_at, "+strings.Join(columns, ", ")+
+	rows, err := conn.Query(ctx, "SELECT "+fileOf("session_totals")+", ctid, xmin, agent_id, starts_at, "+strings.Join(columns, ", ")+
 		" FROM session_totals WHERE ctid = ANY($1)", places)
 	if err != nil {
 		return nil, err

@@ -17,18 +17,14 @@ import (
 // SessionsAndMessages are the sessions of a session_id, in the order of time, and the
 // messages as DB.Messages has them: of a short transcript, in one round trip.
 func (db *DB) SessionsAndMessages(ctx context.Context, query TranscriptQuery) ([]SessionRow, []Message, *EventPlace, error) {
-	var sessions []SessionRow
 	if query.isFirst() {
-		short, err := db.readShort(ctx, &query)
-		if err != nil || !short.isLonger {
+		if short, err := db.readShort(ctx, &query); err != nil || !short.isLonger {
 			return short.sessions, short.messages, nil, err
 		}
-		sessions = short.sessions
-	} else {
-		var err error
-		if sessions, err = db.SessionsOfID(ctx, query.SessionID, query.AgentID, query.Agents...); err != nil {
-			return nil, nil, nil, err
-		}
+	}
+	sessions, err := db.SessionsOfID(ctx, query.SessionID, query.AgentID, query.Agents...)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	messages, behind, err := db.messages(ctx, &query)
 	return sessions, messages, behind, err
@@ -38,23 +34,25 @@ func (db *DB) SessionsAndMessages(ctx context.Context, query TranscriptQuery) ([
 type shortTranscript struct {
 	sessions []SessionRow
 	messages []Message
-	isLonger bool // there are more messages than asked for, or healed ones: they are to be read otherwise
+	isLonger bool // there are more than asked for, or healed messages: it is to be read otherwise
 }
 
 // What Postgres does for each partition before it reads a row is most of the time, and
 // each condition, order and join adds to it: those of the few rows are ours.
 const (
-	shortSessions = "SELECT " + listedColumns + ", last_event_at FROM sessions WHERE session_id = $1 ORDER BY started_at, agent_id"
-	shortMessages = `SELECT occurred_at, fingerprint, position, agent_id, role, message, message_type, language, user_id, healed_from
+	shortSessions = "-- name: SessionListShort :many\nSELECT " + listedColumns + `, last_event_at
+		FROM sessions WHERE session_id = $1 ORDER BY started_at, agent_id LIMIT $2`
+	shortMessages = `-- name: MessageListShort :many
+		SELECT occurred_at, fingerprint, position, agent_id, role, message, message_type, language, user_id, healed_from
 		FROM events WHERE session_id = $1 AND event_type = 'chat.push' AND erasure IS NULL LIMIT $2`
 )
 
-// readShort reads a transcript that has at most query.Limit messages.
+// readShort reads a transcript that has at most query.Limit sessions and messages.
 func (db *DB) readShort(ctx context.Context, query *TranscriptQuery) (*shortTranscript, error) {
 	t := &shortTranscript{}
 	var found []foundMessage
 	batch := &pgx.Batch{}
-	batch.Queue(shortSessions, query.SessionID).Query(func(rows pgx.Rows) error {
+	batch.Queue(shortSessions, query.SessionID, query.Limit+1).Query(func(rows pgx.Rows) error {
 		return eachListed(rows, func(row *dbsqlc.Session, more *rowValues) {
 			row.LastEventAt = more.time()
 			t.sessions = append(t.sessions, sessionRowOf(row))
@@ -67,7 +65,8 @@ func (db *DB) readShort(ctx context.Context, query *TranscriptQuery) (*shortTran
 	if err := db.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return t, fmt.Errorf("reading messages: %w", err)
 	}
-	if t.isLonger = len(found) > query.Limit || slices.ContainsFunc(found, func(m foundMessage) bool { return m.isHealed }); t.isLonger {
+	isHealed := func(m foundMessage) bool { return m.isHealed }
+	if t.isLonger = max(len(t.sessions), len(found)) > query.Limit || slices.ContainsFunc(found, isHealed); t.isLonger {
 		return t, nil
 	}
 	slices.SortFunc(found, foundMessage.compare)

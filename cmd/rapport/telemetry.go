@@ -234,6 +234,28 @@ func (t statementTracer) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data
 	t.tracer.TraceQueryEnd(ctx, conn, data)
 }
 
+// TraceBatchStart begins a span of all statements of a batch. (Were it not there, pgx would
+// end the span around the batch with its first statement.)
+func (t statementTracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	batch := t.tracer.TraceBatchStart(ctx, conn, data)
+	if batch != ctx {
+		trace.SpanFromContext(batch).SetName("batch")
+	}
+	return batch
+}
+
+// TraceBatchQuery is a span of one of them.
+func (t statementTracer) TraceBatchQuery(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchQueryData) {
+	data.Err = withoutValues(data.Err)
+	t.tracer.TraceBatchQuery(ctx, conn, data)
+}
+
+// TraceBatchEnd ends it.
+func (t statementTracer) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchEndData) {
+	data.Err = withoutValues(data.Err)
+	t.tracer.TraceBatchEnd(ctx, conn, data)
+}
+
 func withoutValues(err error) error {
 	if err == nil || slices.ContainsFunc([]error{pgx.ErrNoRows, context.Canceled, context.DeadlineExceeded},
 		func(known error) bool { return errors.Is(err, known) }) {

@@ -119,7 +119,7 @@ func TestTelemetryHasRoutesAndStatusAndNothingThatWasSaid(t *testing.T) {
 		"X-Forwarded-For", "203.0.113.9")
 	p.post(chat("s", text, now), "X-Webhook-Secret", marker+"-wrong")
 	p.post("{"+text, "X-Webhook-Secret", marker)
-	for _, path := range []string{"/sessions?min_position=1", "/sessions/s/messages?min_position=1", "/sessions?agent_id=" + marker, "/sessions?token=" + marker,
+	for _, path := range []string{"/sessions?min_position=1", "/sessions/s/messages?min_position=1", "/sessions?agent_id=" + marker, "/sessions?token=" + marker, "/stats",
 		"/healthz", "/nowhere"} {
 		fetch(t, p.base+path, marker+"-api")
 	}
@@ -136,6 +136,9 @@ func TestTelemetryHasRoutesAndStatusAndNothingThatWasSaid(t *testing.T) {
 	}
 	if read := to.span("GET /sessions"); attributesOf(read)["http.route"] != "/sessions" {
 		t.Errorf("the span of a read: %v", read)
+	}
+	if stats := attributesOf(to.span("GET /stats")); stats["http.response.status_code"] != int64(200) || to.span("batch") == nil {
+		t.Errorf("the span of a read whose statements are sent together: %v", stats)
 	}
 	if to.span("commit deliveries") == nil || to.span("GET /healthz") != nil {
 		t.Error("a commit has a span, and a probe has none")
