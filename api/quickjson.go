@@ -262,17 +262,32 @@ func appendText(b []byte, name, text string) []byte {
 
 // isPlain reports whether a text needs nothing but quotes around it.
 func isPlain(text string) bool {
-	ascii := true
+	var has byteKind
 	for i := range len(text) {
-		switch c := text[i]; {
+		has |= byteKinds[text[i]]
+	}
+	return has == 0 || has == beyondASCII && utf8.ValidString(text) && !strings.ContainsAny(text, "\u2028\u2029")
+}
+
+// byteKind is what a byte means to a text in JSON; 0 stands for itself.
+type byteKind uint8
+
+const (
+	escaped byteKind = 1 << iota
+	beyondASCII
+)
+
+var byteKinds = func() (kinds [256]byteKind) {
+	for c := range kinds {
+		switch {
 		case c < ' ', c == '"', c == '\\':
-			return false
+			kinds[c] = escaped
 		case c >= utf8.RuneSelf:
-			ascii = false
+			kinds[c] = beyondASCII
 		}
 	}
-	return ascii || utf8.ValidString(text) && !strings.ContainsAny(text, "\u2028\u2029")
-}
+	return kinds
+}()
 
 func appendTextOrNull(b []byte, name string, text *string) []byte {
 	if text == nil {

@@ -67,6 +67,16 @@ func (v *rowValues) text() string {
 	return string(value)
 }
 
+// textLike is text, which takes no memory of its own where it is the same as another one,
+// such as that of the row before.
+func (v *rowValues) textLike(other string) string {
+	value, _ := v.next()
+	if string(value) == other {
+		return other
+	}
+	return string(value)
+}
+
 // bytes are those of a bytea. It comes in binary.
 func (v *rowValues) bytes() []byte {
 	value, isBinary := v.next()

@@ -108,12 +108,12 @@ type foundMessage struct {
 func findMessages(rows pgx.Rows, sessionID string, n int) ([]foundMessage, error) {
 	defer rows.Close()
 	found := make([]foundMessage, 0, n)
+	m := foundMessage{Message: Message{SessionID: sessionID}} // each after the other: they have much in common
 	for rows.Next() {
 		v := rowValues{fields: rows.FieldDescriptions(), raw: rows.RawValues()}
-		var m foundMessage
-		m.SessionID, m.OccurredAt, m.fingerprint, m.Position = sessionID, v.time(), v.bytes(), v.int()
-		m.AgentID, m.Role, m.Text = v.text(), v.text(), v.text()
-		m.MessageType, m.Language, m.UserID, m.isHealed = v.text(), v.text(), v.text(), v.text() != ""
+		m.OccurredAt, m.fingerprint, m.Position = v.time(), v.bytes(), v.int()
+		m.AgentID, m.Role, m.Text = v.textLike(m.AgentID), v.textLike(m.Role), v.text()
+		m.MessageType, m.Language, m.UserID, m.isHealed = v.textLike(m.MessageType), v.textLike(m.Language), v.textLike(m.UserID), v.text() != ""
 		found = append(found, m)
 		if err := v.done(); err != nil {
 			return nil, err
