@@ -41,7 +41,7 @@ type shortTranscript struct {
 // each condition, order and join adds to it: those of the few rows are ours.
 const (
 	shortSessions = "-- name: SessionListShort :many\nSELECT " + listedColumns + `, last_event_at
-		FROM sessions WHERE session_id = $1 ORDER BY started_at, agent_id LIMIT $2`
+		FROM sessions WHERE session_id = $1 LIMIT $2`
 	shortMessages = `-- name: MessageListShort :many
 		SELECT occurred_at, fingerprint, position, agent_id, role, message, message_type, language, user_id, healed_from
 		FROM events WHERE session_id = $1 AND event_type = 'chat.push' AND erasure IS NULL LIMIT $2`
@@ -69,6 +69,9 @@ func (db *DB) readShort(ctx context.Context, query *TranscriptQuery) (*shortTran
 	if t.isLonger = max(len(t.sessions), len(found)) > query.Limit || slices.ContainsFunc(found, isHealed); t.isLonger {
 		return t, nil
 	}
+	slices.SortFunc(t.sessions, func(a, b SessionRow) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.AgentID, b.AgentID))
+	})
 	slices.SortFunc(found, foundMessage.compare)
 	t.messages = make([]Message, len(found))
 	for i := range found {
