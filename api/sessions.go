@@ -250,19 +250,14 @@ func (in *sessionInput) query(ctx context.Context) store.TranscriptQuery {
 }
 
 // begin reads the first messages.
-func (in *sessionInput) begin(ctx context.Context, read readMessages) (*messageStart, error) {
+func (in *sessionInput) begin(ctx context.Context, read readPart[store.Message]) (*messageStart, error) {
 	t := transcript{query: in.query(ctx)}
-	rows, behind, err := inParts(ctx, t.query, read, messageBytes)
-	if err != nil {
-		return nil, err
-	}
 	t.isOf("messages", timeParam{}, &in.AsOf)
-	next, err := t.next(behind)
+	p, err := pageOf(ctx, &t, read, messageBytes, messageOf)
 	if err != nil {
 		return nil, err
 	}
-	p := newPage(rows, messageOf, next).Body
-	return &messageStart{p.Data, p.NextCursor, p.HasMore}, nil
+	return &messageStart{p.Body.Data, p.Body.NextCursor, p.Body.HasMore}, nil
 }
 
 // sessionsAt are sessions as they are at a time.

@@ -219,10 +219,24 @@ const (
 	pageBytes  = 8 << 20 // from so many on, no other part is read
 )
 
+// readPart reads a part.
+type readPart[R any] = func(context.Context, store.TranscriptQuery) ([]R, *store.EventPlace, error)
+
+// pageOf is a page of a transcript, whose rows have a size in bytes.
+func pageOf[R, T any](ctx context.Context, t *transcript, read readPart[R], size func(*R) int, show func(*R) T) (*answer[page[T]], error) {
+	rows, behind, err := inParts(ctx, t.query, read, size)
+	if err != nil {
+		return nil, err
+	}
+	next, err := t.next(behind)
+	if err != nil {
+		return nil, err
+	}
+	return newPage(rows, show, next), nil
+}
+
 // inParts reads a page, and the place behind it if there are more.
-func inParts[R any](ctx context.Context, query store.TranscriptQuery,
-	read func(context.Context, store.TranscriptQuery) ([]R, *store.EventPlace, error), size func(*R) int,
-) (rows []R, behind *store.EventPlace, err error) {
+func inParts[R any](ctx context.Context, query store.TranscriptQuery, read readPart[R], size func(*R) int) (rows []R, behind *store.EventPlace, err error) {
 	p := parts{limit: query.Limit}
 	for {
 		query.Limit = p.next()
@@ -266,9 +280,6 @@ func (p *parts) add(bytes int) { p.rows, p.bytes = p.rows+1, p.bytes+bytes }
 
 func (p *parts) isFull() bool { return p.rows >= p.limit || p.bytes >= pageBytes }
 
-// readMessages reads a part of a page of messages.
-type readMessages = func(context.Context, store.TranscriptQuery) ([]store.Message, *store.EventPlace, error)
-
 // messageBytes is about how much memory a message takes.
 func messageBytes(m *store.Message) int { return len(m.Text) }
 
@@ -281,18 +292,11 @@ func (s *server) listMessages(ctx context.Context, in *transcriptInput) (*answer
 	if t.past != nil {
 		read = t.past.Messages
 	}
-	rows, behind, err := inParts(ctx, t.query, read, messageBytes)
+	p, err := pageOf(ctx, t, read, messageBytes, messageOf)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.exists(ctx, t, len(rows)); err != nil {
-		return nil, err
-	}
-	next, err := t.next(behind)
-	if err != nil {
-		return nil, err
-	}
-	return newPage(rows, messageOf, next), nil
+	return p, s.exists(ctx, t, len(p.Body.Data))
 }
 
 // eventBytes is about how much memory an event takes.
@@ -307,16 +311,9 @@ func (s *server) listEvents(ctx context.Context, in *transcriptInput) (*answer[p
 	if t.past != nil {
 		read = t.past.Events
 	}
-	rows, behind, err := inParts(ctx, t.query, read, eventBytes)
+	p, err := pageOf(ctx, t, read, eventBytes, eventOf)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.exists(ctx, t, len(rows)); err != nil {
-		return nil, err
-	}
-	next, err := t.next(behind)
-	if err != nil {
-		return nil, err
-	}
-	return newPage(rows, eventOf, next), nil
+	return p, s.exists(ctx, t, len(p.Body.Data))
 }

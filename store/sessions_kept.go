@@ -75,17 +75,10 @@ func hashOf(from string, args []any) uint64 {
 	return h.Sum64()
 }
 
-// get finds the rows that are kept; nil for each other one, and where these are.
 func (k *keptSessions) get(found []tuple) (rows []*SessionRow, others []pgtype.TID) {
-	rows = make([]*SessionRow, len(found))
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for i, at := range found {
-		if rows[i] = k.rows[at]; rows[i] == nil {
-			others = append(others, at.place)
-		}
-	}
-	return rows, others
+	return known(found, func(at tuple) *SessionRow { return k.rows[at] })
 }
 
 // put keeps rows. Some others, whichever they are, go when there are too many.

@@ -38,19 +38,15 @@ type keptTotals struct {
 	isWhole  bool // the histograms were read, too
 }
 
-// get finds the rows that are kept; nil for each other one, and where these are.
 func (c *totalsCache) get(found []tuple, isWhole bool) (rows []*keptTotals, others []pgtype.TID) {
-	rows = make([]*keptTotals, len(found))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, at := range found {
+	return known(found, func(at tuple) *keptTotals {
 		if kept := c.rows[at]; kept != nil && (kept.isWhole || !isWhole) {
-			rows[i] = kept
-		} else {
-			others = append(others, at.place)
+			return kept
 		}
-	}
-	return rows, others
+		return nil
+	})
 }
 
 // put keeps rows. Some others, whichever they are, go when there are too many.

@@ -38,7 +38,7 @@ type shortTranscript struct {
 }
 
 // What Postgres does for each partition before it reads a row is most of the time, and
-// each condition, order and join adds to it: those of the few rows are ours.
+// each condition, order and join adds to it: the few rows are sorted and joined here.
 const (
 	shortSessions = "-- name: SessionListShort :many\nSELECT " + listedColumns + `, last_event_at
 		FROM sessions WHERE session_id = $1 LIMIT $2`

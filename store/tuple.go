@@ -70,6 +70,18 @@ func (t *tuples) ScanRow(row pgx.Rows) error {
 	return v.done()
 }
 
+// known finds the rows of tuples that are kept; nil for each other one, and where these
+// are.
+func known[R any](found []tuple, kept func(tuple) *R) (rows []*R, others []pgtype.TID) {
+	rows = make([]*R, len(found))
+	for i, at := range found {
+		if rows[i] = kept(at); rows[i] == nil {
+			others = append(others, at.place)
+		}
+	}
+	return rows, others
+}
+
 // placeOf is where a row is, as tidsend has it.
 func placeOf(sent []byte) pgtype.TID {
 	return pgtype.TID{BlockNumber: binary.BigEndian.Uint32(sent), OffsetNumber: binary.BigEndian.Uint16(sent[4:]), Valid: true}

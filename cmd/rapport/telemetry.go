@@ -237,11 +237,9 @@ func (t statementTracer) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data
 // TraceBatchStart begins a span of all statements of a batch. (Were it not there, pgx would
 // end the span around the batch with its first statement.)
 func (t statementTracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
-	batch := t.tracer.TraceBatchStart(ctx, conn, data)
-	if batch != ctx {
-		trace.SpanFromContext(batch).SetName("batch")
-	}
-	return batch
+	ctx = t.tracer.TraceBatchStart(ctx, conn, data)
+	trace.SpanFromContext(ctx).SetName("batch") // that of the batch, or one that records nothing
+	return ctx
 }
 
 // TraceBatchQuery is a span of one of them.
